@@ -84,7 +84,8 @@
  *   144   16 xxh of the previous chunk's header bytes [0, 512); for the first chunk of a segment,
  *            of the segment header's bytes [0, 4096)
  *   160   32 leaf salt seed (random; zero without leaves)
- *   192   32 Merkle root over the leaves (RFC 6962 over the 32-byte leaves; zero without)
+ *   192   32 Merkle root over the leaves (RFC 6962 over the 32-byte leaves, of no frames SHA-256("");
+ *            zero without FMT_CHUNK_LEAVES)
  *   224    4 payload bytes
  *   228    4 units = ceil(payload bytes / 65536)
  *   232    4 bytes of a frame entry: 32, or 64 with leaves
@@ -106,6 +107,11 @@
  *          SHA-256(seed ‖ index le32). Publishing a frame's salt reveals no other frame.
  *   Payload: frames grouped by track, track 0 first, each track in decode order; the table has the
  *   same order; sizes sum to payload bytes. A chunk of 0 frames carries only RUN_END.
+ *   Payload offset and total bytes follow from the counts (fmt_payload_offset, then to 4096).
+ *   RUN_START is set exactly when run = sequence; a reason is 0 without its flag.
+ *
+ * STREAM UUID = SHA-256(store uuid ‖ kind ‖ camera's name)[0, 16), kind one byte: 0 live, 1 imported;
+ *   then the version bits of RFC 9562, version 8 (byte 6: 1000xxxx, byte 8: 10xxxxxx).
  *
  * FOOTER: body = n entries of 192, padded with zeros to 4096; trailer = last 4096 bytes
  *
@@ -158,6 +164,8 @@
 #ifndef CUSTOS_FORMAT_H
 #define CUSTOS_FORMAT_H
 
+#include <errno.h>
+
 #include "engine/engine.h"
 
 #define FMT_VERSION 1u
@@ -175,6 +183,10 @@
 #define FMT_EXTRADATA_MAX ENG_EXTRADATA_MAX
 #define FMT_DIGEST_BYTES 16u
 #define FMT_LEAF_BYTES 32u
+#define FMT_CATALOG_HEADER 56u
+#define FMT_CATALOG_CHANGE_AT 64u
+#define FMT_CATALOG_CLEAN_AT 72u
+#define FMT_CATALOG_RING_AT 4096u
 #define FMT_CATALOG_RING 4096u
 #define FMT_CATALOG_ENTRIES_AT 20480u
 #define FMT_CATALOG_ENTRY 96u
@@ -233,7 +245,7 @@ struct fmt_chunk {
 	uint8_t store[ENG_UUID_BYTES], stream[ENG_UUID_BYTES];
 	uint64_t epoch, nonce;
 	uint32_t clock_error_us;
-	uint32_t unit_count, frame_entry_bytes;
+	uint32_t unit_count, frame_entry_bytes; /* follow from c; put ignores them */
 	int64_t boot_ns, wall_ns;
 	uint8_t prev_digest[FMT_DIGEST_BYTES];
 	uint8_t salt_seed[32];
@@ -263,6 +275,12 @@ struct fmt_catalog_entry {
 /* All below are pure: no I/O, no allocation, no globals. Encoders fill the whole block, digests
  * included. Decoders trust nothing and return 0 or -EUCLEAN (a second value says why when
  * `why` is not NULL: a static string). They check the block alone; belonging is the caller's. */
+static inline int fmt_bad(const char **why, const char *text)
+{
+	if (why)
+		*why = text;
+	return -EUCLEAN;
+}
 void fmt_superblock_put(const struct fmt_superblock *s, uint8_t out[FMT_BLOCK]);
 int fmt_superblock_get(const uint8_t in[FMT_BLOCK], struct fmt_superblock *s,
 		       const char **why) MUST_CHECK;
@@ -289,12 +307,22 @@ int fmt_footer_entry_get(const uint8_t in[FMT_FOOTER_ENTRY], uint64_t segment, u
 void fmt_footer_put(const struct fmt_footer *f, uint8_t out[FMT_BLOCK]);
 int fmt_footer_get(const uint8_t in[FMT_BLOCK], struct fmt_footer *f, const char **why)
 	MUST_CHECK;
+/* The fixed part of the catalog's header page: bytes [0, 56); the rest is live. */
+void fmt_catalog_header_put(const uint8_t store[ENG_UUID_BYTES], uint64_t count,
+			    uint8_t out[FMT_CATALOG_HEADER]);
+int fmt_catalog_header_get(const uint8_t in[FMT_CATALOG_HEADER], uint8_t store[ENG_UUID_BYTES],
+			   uint64_t *count) MUST_CHECK;
 void fmt_catalog_entry_put(const struct fmt_catalog_entry *e, uint64_t segment,
 			   uint8_t out[FMT_CATALOG_ENTRY]);
 int fmt_catalog_entry_get(const uint8_t in[FMT_CATALOG_ENTRY], uint64_t segment,
 			  struct fmt_catalog_entry *e) MUST_CHECK;
 
+/* digest.c */
 void fmt_digest(const void *bytes, size_t len, uint8_t out[FMT_DIGEST_BYTES]);
+/* Puts or checks the digest of a block's first `covered` bytes right behind them. */
+void fmt_seal(uint8_t *block, size_t covered);
+bool fmt_sealed(const uint8_t *block, size_t covered) MUST_CHECK;
+bool fmt_zero(const uint8_t *bytes, size_t len) MUST_CHECK;
 void fmt_leaf(const uint8_t seed[32], uint32_t index, const uint8_t entry[FMT_FRAME_ENTRY],
 	      const void *frame, size_t len, uint8_t out[FMT_LEAF_BYTES]);
 /* RFC 6962 root over n leaves of 32 bytes (already leaf hashes); n = 0 gives SHA-256(""). */
@@ -314,6 +342,13 @@ static inline uint32_t fmt_payload_offset(uint32_t units, uint32_t frames, uint3
 	return (uint32_t)align_up(FMT_CHUNK_HEADER + (uint64_t)units * FMT_UNIT_ENTRY +
 					  (uint64_t)frames * frame_entry,
 				  64);
+}
+/* Stored bytes of one unit: 64 KiB, the last one what is left. */
+static inline uint32_t fmt_unit_bytes(const struct eng_chunk *c, uint32_t unit)
+{
+	uint64_t left = c->payload_bytes - (uint64_t)unit * FMT_UNIT_BYTES;
+
+	return left < FMT_UNIT_BYTES ? (uint32_t)left : FMT_UNIT_BYTES;
 }
 /* Path of a segment below the store: "seg/00000/0000000001". */
 #define FMT_SEGMENT_PATH_MAX 32
