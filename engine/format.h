@@ -128,9 +128,11 @@
  * CATALOG: header page, ring of 4096 le32, entries of 96 bytes at 20480
  *
  *   header: 0 8 magic "CUSTCAT1", 8 4 version, 16 16 store uuid, 32 8 segment count,
- *           40 16 xxh of [0, 40); 64 8 change counter (atomic), 72 4 clean (1: closed in order)
+ *           40 16 xxh of [0, 40); 64 8 change counter (atomic), 72 4 clean (1: closed in order),
+ *           76 4 superseded (1: a rebuilt catalog has taken this one's place; open it again)
  *   ring:   slot (counter mod 4096) names the segment whose entry changed at that counter value;
- *           a reader that is more than 4096 behind rereads everything.
+ *           a reader that is 4096 or more behind rereads everything. A writer that finds the
+ *           catalog not clean raises the counter by more than 4096 first.
  *   entry:  0 8 generation, 8 16 stream uuid, 24 1 state (FMT_STATE_*), 25 1 flags (FMT_SEG_*),
  *           26 2 reserved, 28 4 committed bytes (end of the last committed chunk from the segment's
  *           start), 32 8 first time, 40 8 end, 48 4 chunks, 52 4 reserved, 56 8 first sequence,
@@ -142,9 +144,10 @@
  * VALIDITY — a chunk at offset o of segment s is footage if and only if
  *   V1 the segment header is intact and names this store and this segment number;
  *   V2 magic, bounds and header digest hold; o + total <= S - footer for that many chunks;
- *   V3 store, stream, segment and generation equal the segment header's;
+ *   V3 store, stream, segment and generation equal the segment header's, and so do the flags
+ *      imported, encrypted, leaves;
  *   V4 its previous-header digest equals the header before it (chain), sequence is +1 inside the
- *      segment, epoch does not fall;
+ *      segment, epoch does not fall (nor below the segment header's), totals continue;
  *   V5 its table digest holds, sizes and counts add up, payload bytes of every unit match.
  *   Serving a range needs V5's units of that range alone. Catalog and footer are shortcuts to these
  *   facts, never a replacement of V1 and the generation.
@@ -186,6 +189,7 @@
 #define FMT_CATALOG_HEADER 56u
 #define FMT_CATALOG_CHANGE_AT 64u
 #define FMT_CATALOG_CLEAN_AT 72u
+#define FMT_CATALOG_SUPERSEDED_AT 76u
 #define FMT_CATALOG_RING_AT 4096u
 #define FMT_CATALOG_RING 4096u
 #define FMT_CATALOG_ENTRIES_AT 20480u
