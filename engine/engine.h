@@ -83,6 +83,8 @@ enum eng_reason {
 const char *eng_reason_name(uint16_t reason); /* "unreachable" …, "?" */
 
 enum { ENG_FRAME_KEY = 1, /* decodable without earlier frames */ };
+/* A bit of eng_chunk.flags: written while the clock was synchronised. */
+enum { ENG_CHUNK_CLOCK_SYNCED = 8 };
 
 /* ------------------------------------------------------------------ making a store (pool.c) */
 

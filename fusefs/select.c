@@ -82,6 +82,18 @@ const struct eng_run *sel_run(const struct sel *s)
 	return &s->run;
 }
 
+void sel_forget(struct sel *s)
+{
+	for (unsigned i = 0; i < SEL_KEEP; i++) {
+		free(s->keep[i].frames);
+		s->keep[i] = (struct sel_table){0};
+	}
+	free(s->chunk);
+	s->chunk = NULL;
+	s->n = 0;
+	s->loaded = false;
+}
+
 size_t sel_chunks(const struct sel *s)
 {
 	return s->n;
@@ -270,6 +282,11 @@ int sel_walk(struct sel *s, int64_t a_ns, int64_t b_ns, bool tables, sel_visit *
 }
 
 /* ------------------------------------------------------------------------------ edges */
+
+int64_t sel_chunk_first_key(const struct sel *s, size_t i)
+{
+	return key_count(s, &s->chunk[i]) ? s->chunk[i].first_key_ns : ENG_NO_TIME;
+}
 
 int sel_chunk_keys(struct sel *s, size_t i, int64_t **keys, size_t *n)
 {

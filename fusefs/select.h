@@ -41,10 +41,13 @@ int sel_end(struct sel *s, int64_t a_ns, int64_t slice_end_ns, int64_t to_ns, in
             bool *growing) MUST_CHECK;
 /* True when no frame can be added to [.., b) any more. Looks at what is loaded. */
 bool sel_final(const struct sel *s, int64_t b_ns);
+/* Forgets what was loaded: after -ESTALE, to look at the index anew. */
+void sel_forget(struct sel *s);
 /* Key frames that are loaded, by chunk: the number of chunks, and chunk i's key times (at most max,
  * in decode order; *n can be 0). */
 int sel_load(struct sel *s, int64_t from_ns, int64_t to_ns) MUST_CHECK;
 size_t sel_chunks(const struct sel *s);
+int64_t sel_chunk_first_key(const struct sel *s, size_t i); /* ENG_NO_TIME: no key frame */
 int sel_chunk_keys(struct sel *s, size_t i, int64_t **keys, size_t *n) MUST_CHECK;
 
 /* t + d, held at the ends of int64_t. */

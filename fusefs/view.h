@@ -13,8 +13,9 @@
  *     before the first frame with time >= to. Leading pictures (decoded after the first key frame,
  *     shown before it) are left out of every file. Audio by start time, in [first video time, b).
  *     A run without video: every audio frame is a key frame.
- *   - the slice being recorded ends at the last key frame that is durable (b = its time); the names
- *     of the shorter files it had before go on to resolve, to the same bytes as then.
+ *   - the slice being recorded ends at the last key frame that is durable (b = its time) and whose
+ *     audio is (waited for 10 s at most: select.h); the names of the shorter files it had before go
+ *     on to resolve, to the same bytes as then. A file is listed only when nothing can join it.
  *
  * Layout version 1 (mp4.c says it box by box): ftyp, moov, mdat (64-bit size). Tables are never
  * run-length compressed: stts and ctts one entry a sample, stsz a sample, stss a key frame, stsc and
@@ -30,13 +31,15 @@
 #define VIEW_NAME_MAX 96
 
 struct view_file {
+	char camera[ENG_CAMERA_MAX];
 	uint8_t stream[ENG_UUID_BYTES];
 	uint64_t run;
 	int64_t a_ns, b_ns;		/* the function's arguments */
 	int64_t first_ns, end_ns;	/* what it truly contains: first frame; end of the last */
 	uint64_t size_bytes;
-	bool imported, clock_synced;
-	bool growing;			/* its slice is still being recorded */
+	bool imported;
+	bool clock_synced;		/* on every chunk that it takes from */
+	bool growing;			/* its slice is still being recorded; more is coming */
 	char name[VIEW_NAME_MAX];	/* 20261120T081500.040+0800--20261120T082500.080+0800.mp4 */
 };
 /* The files of CAMERA inside the window, sorted by first_ns; names are unique (a stream or run that
