@@ -1,0 +1,15 @@
+/*
+ * grant_text.h — the texts in a grant's tree: GRANT.txt and playlist.m3u8.
+ */
+#ifndef CUSTOS_GRANT_TEXT_H
+#define CUSTOS_GRANT_TEXT_H
+
+#include "fusefs/listing.h"
+
+/* GRANT.txt: the same text as long as the grant is the same, once its window has begun. fingerprint
+ * of the log's signing key, "" when not known. *out is malloc'ed. May read the store. */
+int grant_text(struct grant *g, struct stores *s, const char *fingerprint, char **out) MUST_CHECK;
+/* The playlist of one camera: every file of the window, in order, by relative path. malloc'ed. */
+int playlist_text(struct listings *l, struct grant *g, uint32_t camera, char **out) MUST_CHECK;
+
+#endif

@@ -1,0 +1,133 @@
+/*
+ * sweep.c — see sweep.h. Two threads and not one, because invalidating waits for pages that are
+ * being filled, and the log must not wait with it.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "fusefs/sweep.h"
+
+#define FLUSH_NS  (20 * NSEC_PER_MSEC)
+#define EXPIRE_NS (500 * NSEC_PER_MSEC)
+
+struct sweep {
+	struct fs *fs;
+	void (*invalidate)(void *arg, uint64_t node);
+	void *arg;
+	pthread_t flusher, expirer;
+	pthread_mutex_t lock;
+	pthread_cond_t wake;
+	bool stop;
+};
+
+/* false: stop. */
+static bool sleep_for(struct sweep *s, int64_t ns)
+{
+	struct timespec until;
+	bool stop;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_nsec += (long)ns;
+	until.tv_sec += until.tv_nsec / NSEC_PER_SEC;
+	until.tv_nsec %= NSEC_PER_SEC;
+	pthread_mutex_lock(&s->lock);
+	while (!s->stop && pthread_cond_timedwait(&s->wake, &s->lock, &until) != ETIMEDOUT)
+		;
+	stop = s->stop;
+	pthread_mutex_unlock(&s->lock);
+	return !stop;
+}
+
+static void *flusher_main(void *arg)
+{
+	struct sweep *s = arg;
+
+	do {
+		handles_flush(s->fs->handles);
+		deny_flush(s->fs->denials, false);
+	} while (sleep_for(s, FLUSH_NS));
+	return NULL;
+}
+
+/* Pages that were filled under a cover which nobody renewed: the next touch asks again. */
+static void expire(struct sweep *s)
+{
+	int64_t now = clock_boot_ns();
+	struct handle **list;
+	size_t n;
+
+	if (handles_of(s->fs->handles, NULL, &list, &n))
+		return;
+	for (size_t i = 0; i < n; i++) {
+		bool old;
+
+		pthread_mutex_lock(&list[i]->lock);
+		old = list[i]->covered_ns && now - list[i]->covered_ns > COVER_AGE_NS;
+		if (old)
+			list[i]->covered_ns = 0;
+		pthread_mutex_unlock(&list[i]->lock);
+		if (old)
+			s->invalidate(s->arg, list[i]->node);
+		handle_put(s->fs->handles, list[i]);
+	}
+	free(list);
+}
+
+static void *expirer_main(void *arg)
+{
+	struct sweep *s = arg;
+
+	while (sleep_for(s, EXPIRE_NS))
+		expire(s);
+	return NULL;
+}
+
+int sweep_start(struct fs *fs, void (*invalidate)(void *arg, uint64_t node), void *arg,
+                struct sweep **out)
+{
+	struct sweep *s = calloc(1, sizeof(*s));
+	pthread_condattr_t attr;
+	int ret;
+
+	if (!s)
+		return -ENOMEM;
+	s->fs = fs;
+	s->invalidate = invalidate;
+	s->arg = arg;
+	pthread_mutex_init(&s->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&s->wake, &attr);
+	pthread_condattr_destroy(&attr);
+	ret = pthread_create(&s->flusher, NULL, flusher_main, s);
+	if (!ret) {
+		ret = pthread_create(&s->expirer, NULL, expirer_main, s);
+		if (!ret) {
+			*out = s;
+			return 0;
+		}
+		pthread_mutex_lock(&s->lock);
+		s->stop = true;
+		pthread_cond_broadcast(&s->wake);
+		pthread_mutex_unlock(&s->lock);
+		pthread_join(s->flusher, NULL);
+	}
+	free(s);
+	return -ret;
+}
+
+void sweep_stop(struct sweep *s)
+{
+	if (!s)
+		return;
+	pthread_mutex_lock(&s->lock);
+	s->stop = true;
+	pthread_cond_broadcast(&s->wake);
+	pthread_mutex_unlock(&s->lock);
+	pthread_join(s->flusher, NULL);
+	pthread_join(s->expirer, NULL);
+	pthread_mutex_destroy(&s->lock);
+	pthread_cond_destroy(&s->wake);
+	free(s);
+}
