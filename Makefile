@@ -138,7 +138,7 @@ SYS_LIBS_pol  := $(SYS_policy) $(SYS_client) $(SYS_audit)
 SYS_LIBS_gate := $(SYS_gate) $(SYS_client) $(SYS_engine) $(SYS_audit)
 SYS_LIBS_rec  := $(SYS_client) $(SYS_engine) $(SYS_audit) $(SYS_sec)
 define unit_room
-$(B)/tests/test_$(1)_%: $(B)/tests/unit/test_$(1)_%.o $(B)/tests/unit/support_$(1).o $$(call lib,$$(LIBS_$(1)))
+$(B)/tests/test_$(1)_%: $(B)/tests/unit/test_$(1)_%.o $$(call obj,$$(wildcard tests/unit/support_$(1)*.c)) $$(call lib,$$(LIBS_$(1)))
 	$$(Q)$$(link) $$^ $$(SYS_LIBS_$(1)) -lcmocka
 endef
 $(foreach r,base aud eng cli pol gate rec,$(eval $(call unit_room,$(r))))

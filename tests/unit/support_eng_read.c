@@ -1,17 +1,17 @@
 /*
- * support_eng.c — helpers shared by the engine's unit tests (support_eng.h).
+ * support_eng_read.c — helpers of the tests of format, catalog, reader and verify (support_eng_read.h).
  */
-#include "tests/unit/support_eng.h"
+#include "tests/unit/support_eng_read.h"
 
 #include <errno.h>
 #include <fcntl.h>
 
 /* ---- random ---- */
 
-struct sup_random sup_random_open(void)
+struct kit_random kit_random_open(void)
 {
 	const char *given = getenv("SEED");
-	struct sup_random r;
+	struct kit_random r;
 
 	if (given)
 		r.state = strtoull(given, NULL, 0);
@@ -22,7 +22,7 @@ struct sup_random sup_random_open(void)
 	return r;
 }
 
-uint64_t sup_random(struct sup_random *r)
+uint64_t kit_random(struct kit_random *r)
 {
 	uint64_t z = r->state += UINT64_C(0x9e3779b97f4a7c15); /* splitmix64 */
 
@@ -31,13 +31,13 @@ uint64_t sup_random(struct sup_random *r)
 	return z ^ z >> 31;
 }
 
-void sup_fill(uint64_t n, void *out, size_t len)
+void kit_fill(uint64_t n, void *out, size_t len)
 {
-	struct sup_random r = {n * 1000003 + 17};
+	struct kit_random r = {n * 1000003 + 17};
 	uint8_t *bytes = out;
 
 	for (size_t i = 0; i < len; i += 8) {
-		uint64_t word = sup_random(&r);
+		uint64_t word = kit_random(&r);
 
 		memcpy(bytes + i, &word, len - i < 8 ? len - i : 8);
 	}
@@ -45,11 +45,11 @@ void sup_fill(uint64_t n, void *out, size_t len)
 
 /* ---- stores ---- */
 
-void sup_store_make(struct sup_store *s, unsigned segments)
+void kit_store_make(struct kit_store *s, unsigned segments)
 {
 	const char *tmp = getenv("TMPDIR");
-	struct eng_init_options opt = {.size_bytes = segments * SUP_SEGMENT,
-	                               .segment_bytes = SUP_SEGMENT,
+	struct eng_init_options opt = {.size_bytes = segments * KIT_SEGMENT,
+	                               .segment_bytes = KIT_SEGMENT,
 	                               .cameras = 1,
 	                               .group = (gid_t)-1};
 	char err[256] = "";
@@ -62,7 +62,7 @@ void sup_store_make(struct sup_store *s, unsigned segments)
 	assert_int_equal(s->sb.segment_count, segments);
 }
 
-void sup_store_remove(struct sup_store *s)
+void kit_store_remove(struct kit_store *s)
 {
 	char command[PATH_MAX + 16];
 
@@ -70,7 +70,7 @@ void sup_store_remove(struct sup_store *s)
 	assert_int_equal(system(command), 0);
 }
 
-void sup_flip(const struct sup_store *s, uint64_t segment, uint64_t offset, uint8_t mask)
+void kit_flip(const struct kit_store *s, uint64_t segment, uint64_t offset, uint8_t mask)
 {
 	int fd = store_open_segment(s->dir, segment, O_RDWR);
 	uint8_t byte;
@@ -82,7 +82,7 @@ void sup_flip(const struct sup_store *s, uint64_t segment, uint64_t offset, uint
 	close(fd);
 }
 
-struct eng_writer *sup_writer_open(const struct sup_store *s)
+struct eng_writer *kit_writer_open(const struct kit_store *s)
 {
 	struct eng_writer_options opt = {
 	        .leaves = true, .sync_device = true, .memory_bytes = 64 * MIB};
@@ -94,7 +94,7 @@ struct eng_writer *sup_writer_open(const struct sup_store *s)
 	return w;
 }
 
-struct eng_reader *sup_reader_open(const struct sup_store *s)
+struct eng_reader *kit_reader_open(const struct kit_store *s)
 {
 	struct eng_reader *r = NULL;
 	char err[256] = "";
@@ -104,13 +104,13 @@ struct eng_reader *sup_reader_open(const struct sup_store *s)
 	return r;
 }
 
-void sup_setup(struct eng_setup *setup, bool audio)
+void kit_setup(struct eng_setup *setup, bool audio)
 {
 	memset(setup, 0, sizeof *setup);
 	setup->n_tracks = audio ? 2 : 1;
 	setup->track[0] = (struct eng_track){
 	        .codec = ENG_CODEC_H264, .width = 1920, .height = 1080, .extradata_bytes = 40};
-	sup_fill(1, setup->track[0].extradata, 40);
+	kit_fill(1, setup->track[0].extradata, 40);
 	if (!audio)
 		return;
 	setup->track[1] = (struct eng_track){.codec = ENG_CODEC_AAC,
@@ -120,22 +120,22 @@ void sup_setup(struct eng_setup *setup, bool audio)
 	                                     .extradata = {0x11, 0x90}};
 }
 
-void sup_append(struct eng_writer *w, struct eng_stream *s, unsigned first, unsigned n,
+void kit_append(struct eng_writer *w, struct eng_stream *s, unsigned first, unsigned n,
                 uint32_t size)
 {
 	uint8_t *data = malloc(size + 1);
 
 	assert_non_null(data);
 	for (unsigned i = first; i < first + n; i++) {
-		struct eng_frame f = {.time_ns = SUP_T0 + i * SUP_STEP,
-		                      .dts_ns = i * SUP_STEP,
-		                      .duration_ns = SUP_STEP,
+		struct eng_frame f = {.time_ns = KIT_T0 + i * KIT_STEP,
+		                      .dts_ns = i * KIT_STEP,
+		                      .duration_ns = KIT_STEP,
 		                      .flags = i % 25 == 0 ? ENG_FRAME_KEY : 0,
 		                      .size_bytes = size,
 		                      .data = data};
 		int rc;
 
-		sup_fill(i, data, size);
+		kit_fill(i, data, size);
 		while ((rc = eng_append(s, &f)) == -EAGAIN)
 			assert_int_equal(eng_sync(w, 60 * NSEC_PER_SEC), 0);
 		assert_int_equal(rc, 0);
@@ -154,7 +154,7 @@ static unsigned check_chunk(struct eng_reader *r, const struct eng_chunk *c)
 	assert_int_equal(eng_chunk_frames(r, c, f), 0);
 	assert_int_equal(eng_chunk_read(r, c, 0, c->payload_bytes, payload), 0);
 	for (uint32_t i = 0; i < c->frame_count; i++) {
-		sup_fill((uint64_t)(f[i].time_ns - SUP_T0) / SUP_STEP, want, f[i].size_bytes);
+		kit_fill((uint64_t)(f[i].time_ns - KIT_T0) / KIT_STEP, want, f[i].size_bytes);
 		assert_memory_equal(payload + f[i].offset, want, f[i].size_bytes);
 	}
 	free(f);
@@ -163,7 +163,7 @@ static unsigned check_chunk(struct eng_reader *r, const struct eng_chunk *c)
 	return c->frame_count;
 }
 
-unsigned sup_check_frames(struct eng_reader *r, const struct eng_chunk *c, size_t n)
+unsigned kit_check_frames(struct eng_reader *r, const struct eng_chunk *c, size_t n)
 {
 	unsigned frames = 0;
 
@@ -174,7 +174,7 @@ unsigned sup_check_frames(struct eng_reader *r, const struct eng_chunk *c, size_
 
 /* ---- blocks made by hand ---- */
 
-static void chunk_frames(struct sup_chunk *c, unsigned first_frame, unsigned n, uint32_t size)
+static void chunk_frames(struct kit_chunk *c, unsigned first_frame, unsigned n, uint32_t size)
 {
 	bool leaf = c->h.c.flags & FMT_CHUNK_LEAVES;
 	uint32_t units = c->h.unit_count, entry_bytes = leaf ? 64 : 32;
@@ -185,13 +185,13 @@ static void chunk_frames(struct sup_chunk *c, unsigned first_frame, unsigned n, 
 	assert_non_null(leaves);
 	for (unsigned i = 0; i < n; i++, entry += entry_bytes) {
 		unsigned k = first_frame + i;
-		struct eng_frame_info f = {.time_ns = SUP_T0 + k * SUP_STEP,
-		                           .dts_ns = k * SUP_STEP,
-		                           .duration_ns = SUP_STEP,
+		struct eng_frame_info f = {.time_ns = KIT_T0 + k * KIT_STEP,
+		                           .dts_ns = k * KIT_STEP,
+		                           .duration_ns = KIT_STEP,
 		                           .size_bytes = size,
 		                           .flags = k % 25 == 0 ? ENG_FRAME_KEY : 0};
 
-		sup_fill(k, payload + (size_t)i * size, size);
+		kit_fill(k, payload + (size_t)i * size, size);
 		fmt_frame_put(&f, false, entry);
 		if (!leaf)
 			continue;
@@ -204,7 +204,7 @@ static void chunk_frames(struct sup_chunk *c, unsigned first_frame, unsigned n, 
 	free(leaves);
 }
 
-void sup_chunk_make(struct sup_chunk *c, unsigned first_frame, unsigned n, uint32_t size)
+void kit_chunk_make(struct kit_chunk *c, unsigned first_frame, unsigned n, uint32_t size)
 {
 	struct eng_chunk *e = &c->h.c;
 	struct eng_chunk_track none = {.first_ns = ENG_NO_TIME, .last_ns = ENG_NO_TIME};
@@ -219,19 +219,19 @@ void sup_chunk_make(struct sup_chunk *c, unsigned first_frame, unsigned n, uint3
 	e->track[0] = e->track[1] = none;
 	e->first_ns = e->end_ns = e->first_key_ns = ENG_NO_TIME;
 	if (n > 0) {
-		e->first_ns = SUP_T0 + first_frame * SUP_STEP;
-		e->end_ns = e->first_ns + n * SUP_STEP;
+		e->first_ns = KIT_T0 + first_frame * KIT_STEP;
+		e->end_ns = e->first_ns + n * KIT_STEP;
 		e->track[0] = (struct eng_chunk_track){.frames = n,
 		                                       .bytes = n * size,
 		                                       .first_ns = e->first_ns,
-		                                       .last_ns = e->end_ns - SUP_STEP};
+		                                       .last_ns = e->end_ns - KIT_STEP};
 	}
 	for (unsigned k = first_key; k < first_frame + n; k += 25)
 		e->track[0].keys++;
 	if (e->track[0].keys > 0)
-		e->first_key_ns = SUP_T0 + first_key * SUP_STEP;
+		e->first_key_ns = KIT_T0 + first_key * KIT_STEP;
 	if (e->flags & FMT_CHUNK_LEAVES)
-		sup_fill(e->sequence, c->h.salt_seed, sizeof c->h.salt_seed);
+		kit_fill(e->sequence, c->h.salt_seed, sizeof c->h.salt_seed);
 	c->bytes = calloc(1, e->total_bytes);
 	assert_non_null(c->bytes);
 	chunk_frames(c, first_frame, n, size);
@@ -243,7 +243,7 @@ void sup_chunk_make(struct sup_chunk *c, unsigned first_frame, unsigned n, uint3
 	fmt_chunk_put(&c->h, c->bytes);
 }
 
-void sup_segment_begin(struct sup_segment *g, const struct sup_store *s, uint64_t number,
+void kit_segment_begin(struct kit_segment *g, const struct kit_store *s, uint64_t number,
                        const char *camera)
 {
 	struct fmt_segment h = {.number = number,
@@ -251,7 +251,7 @@ void sup_segment_begin(struct sup_segment *g, const struct sup_store *s, uint64_
 	                        .segment_bytes = s->sb.segment_bytes,
 	                        .epoch = 1,
 	                        .flags = FMT_SEG_LEAVES,
-	                        .made_ns = SUP_T0};
+	                        .made_ns = KIT_T0};
 	uint8_t block[FMT_BLOCK];
 
 	memset(g, 0, sizeof *g);
@@ -259,22 +259,22 @@ void sup_segment_begin(struct sup_segment *g, const struct sup_store *s, uint64_
 	memcpy(h.store, s->sb.store, ENG_UUID_BYTES);
 	snprintf(h.camera, sizeof h.camera, "%s", camera);
 	fmt_stream_uuid(s->sb.store, camera, false, h.stream);
-	sup_setup(&h.setup, false);
+	kit_setup(&h.setup, false);
 	fmt_segment_put(&h, block);
 	assert_int_equal(segment_walk_begin(&g->walk, &s->sb, number, block), 0);
 	g->fd = store_open_segment(s->dir, number, O_RDWR);
 	assert_true(g->fd >= 0);
 	assert_int_equal(file_pwrite_full(g->fd, block, sizeof block, 0), 0);
-	g->entries = calloc(SUP_SEGMENT / FMT_BLOCK, FMT_FOOTER_ENTRY);
-	g->roots = calloc(SUP_SEGMENT / FMT_BLOCK, FMT_LEAF_BYTES);
+	g->entries = calloc(KIT_SEGMENT / FMT_BLOCK, FMT_FOOTER_ENTRY);
+	g->roots = calloc(KIT_SEGMENT / FMT_BLOCK, FMT_LEAF_BYTES);
 	assert_true(g->entries && g->roots);
 }
 
-void sup_segment_chunk(struct sup_segment *g, uint64_t sequence, uint64_t run, unsigned first_frame,
+void kit_segment_chunk(struct kit_segment *g, uint64_t sequence, uint64_t run, unsigned first_frame,
                        unsigned n, uint32_t size)
 {
 	const struct fmt_segment *s = &g->walk.header;
-	struct sup_chunk c = {.h = {.epoch = 1,
+	struct kit_chunk c = {.h = {.epoch = 1,
 	                            .c = {.segment = s->number,
 	                                  .generation = s->generation,
 	                                  .sequence = sequence,
@@ -294,7 +294,7 @@ void sup_segment_chunk(struct sup_segment *g, uint64_t sequence, uint64_t run, u
 	memcpy(c.h.stream, s->stream, ENG_UUID_BYTES);
 	memcpy(c.h.prev_digest, g->walk.last_digest, FMT_DIGEST_BYTES);
 	memcpy(c.h.c.cum, g->walk.total, sizeof c.h.c.cum);
-	sup_chunk_make(&c, first_frame, n, size);
+	kit_chunk_make(&c, first_frame, n, size);
 	if (segment_walk_take(&g->walk, c.bytes, &taken) < 0)
 		fail_msg("made by hand, refused: %s", g->walk.why);
 	assert_int_equal(file_pwrite_full(g->fd, c.bytes, taken.c.total_bytes, taken.c.offset), 0);
@@ -304,7 +304,7 @@ void sup_segment_chunk(struct sup_segment *g, uint64_t sequence, uint64_t run, u
 	free(c.bytes);
 }
 
-static void segment_footer(struct sup_segment *g, uint64_t first_sequence)
+static void segment_footer(struct kit_segment *g, uint64_t first_sequence)
 {
 	const struct segment_walk *w = &g->walk;
 	uint64_t bytes = fmt_footer_bytes(w->chunks);
@@ -333,7 +333,7 @@ static void segment_footer(struct sup_segment *g, uint64_t first_sequence)
 	                 0);
 }
 
-void sup_segment_end(struct sup_segment *g, enum fmt_state state)
+void kit_segment_end(struct kit_segment *g, enum fmt_state state)
 {
 	const struct segment_walk *w = &g->walk;
 	uint64_t first = w->chunks > 0 ? w->last.c.sequence - (w->chunks - 1) : 0;
