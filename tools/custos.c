@@ -1,0 +1,238 @@
+/*
+ * custos.c — the command line: the table of subcommands, help, and nothing else.
+ *
+ * This program has no rights of its own. Whatever it asks of a daemon is judged there by the Unix
+ * user who runs it; what it reads itself, it reads with that user's permissions.
+ */
+#include <locale.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "tools/commands.h"
+
+#define VERSION "0.1"
+
+enum {
+	CONF_OPTIONAL = 1, /* does without a configuration unless one is named */
+	NO_JSON = 2,
+};
+
+struct command {
+	const char *name, *operands, *summary;
+	size_t min_operands, max_operands;
+	const struct args_option *options;
+	int (*run)(struct cli *cli);
+	unsigned flags;
+};
+
+static const struct command commands[] = {
+        {"init", "DIR", "create a store; never over an existing one", 1, 1, opts_init, cmd_init,
+         CONF_OPTIONAL},
+        {"status", "", "cameras, rates, lag, disk, alarms, clock", 0, 0, opts_status, cmd_status,
+         0},
+        {"ls", "[CAMERA]", "what is recorded; gaps and why", 0, 1, opts_ls, cmd_ls, 0},
+        {"feed", "CAMERA [FILE|-]", "push a stream into the recorder", 1, 2, opts_feed, cmd_feed,
+         0},
+        {"request", "", "ask for footage", 0, 0, opts_request, cmd_request, 0},
+        {"requests", "", "your requests and those you may sign", 0, 0, opts_requests, cmd_requests,
+         0},
+        {"show", "ID", "one request with its stages", 1, 1, opts_none, cmd_show, 0},
+        {"approve", "ID", "sign the stage that is yours; may narrow, never widen", 1, 1,
+         opts_approve, cmd_approve, 0},
+        {"reject", "ID", "refuse a request", 1, 1, opts_reason, cmd_reject, 0},
+        {"withdraw", "ID", "take your own request back", 1, 1, opts_none, cmd_withdraw, 0},
+        {"grants", "", "your grants; for monitoring and auditors all", 0, 0, opts_none, cmd_grants,
+         0},
+        {"return", "GRANT", "give a grant back", 1, 1, opts_none, cmd_return, 0},
+        {"revoke", "GRANT", "end a grant; when this returns no further byte leaves", 1, 1,
+         opts_reason, cmd_revoke, 0},
+        {"config show", "", "the policy in force", 0, 0, opts_none, cmd_config_show, 0},
+        {"config check", "", "is what the files say well-formed", 0, 0, opts_none, cmd_config_check,
+         0},
+        {"config diff", "", "policy.conf against the policy in force", 0, 0, opts_none,
+         cmd_config_diff, 0},
+        {"config apply", "", "put policy.conf into force", 0, 0, opts_none, cmd_config_apply, 0},
+        {"config approve", "ID", "let a weakening change pass, as the second person", 1, 1,
+         opts_none, cmd_config_approve, 0},
+        {"audit show", "", "the logs of all daemons, merged by time", 0, 0, opts_audit_show,
+         cmd_audit_show, 0},
+        {"audit verify", "", "check the logs with the public key alone", 0, 0, opts_audit_verify,
+         cmd_audit_verify, CONF_OPTIONAL},
+        {"verify", "[DIR] [CAMERA|SEGMENT]", "scrub: read and check everything", 0, 2, opts_verify,
+         cmd_verify, CONF_OPTIONAL},
+        {"fsck", "[DIR]", "check a store's structure; rebuild its catalog", 0, 1, opts_fsck,
+         cmd_fsck, CONF_OPTIONAL},
+        {"dump", "[DIR] SEGMENT", "print a segment readably", 1, 2, opts_dump, cmd_dump,
+         CONF_OPTIONAL | NO_JSON},
+};
+
+static const struct args_option opts_global[] = {
+        {"config", "FILE", "configuration (default $CUSTOS_CONF, else /etc/custos/custos.conf)",
+         false},
+        {"json", NULL, "machine-readable output", false},
+        {"help", NULL, "this text", false},
+        {"version", NULL, "print the version", false},
+        {0},
+};
+
+const struct args_option opts_none[] = {{0}};
+
+static void print_options(const struct args_option *o)
+{
+	for (; o->name; o++) {
+		char left[64];
+
+		snprintf(left, sizeof(left), "--%s%s%s", o->name, o->value ? " " : "",
+		         o->value ? o->value : "");
+		printf("  %-22s %s%s\n", left, o->help, o->required ? " (required)" : "");
+	}
+}
+
+static int help_all(void)
+{
+	puts("usage: custos [--config FILE] COMMAND … [--json]\n");
+	for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
+		char left[64];
+
+		snprintf(left, sizeof(left), "%s %s", commands[i].name, commands[i].operands);
+		printf("  %-32s %s\n", left, commands[i].summary);
+	}
+	puts("\ncustos COMMAND --help tells a command's options; custos(1) tells all.\n"
+	     "Times: \"2026-11-20 08:15[:00]\" local, RFC 3339, -15min, now.\n"
+	     "Exit status: 0 done, 1 refused or failed, 2 wrong usage, 3 daemon not reachable.");
+	return fflush(stdout) == 0 ? CLI_DONE : CLI_REFUSED;
+}
+
+static int help_command(const struct command *c)
+{
+	printf("usage: custos %s %s%s[options]\n%s\n\n", c->name, c->operands,
+	       *c->operands ? " " : "", c->summary);
+	print_options(c->options);
+	print_options(opts_global);
+	return fflush(stdout) == 0 ? CLI_DONE : CLI_REFUSED;
+}
+
+static const struct command *find_command(const char *name)
+{
+	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+		if (strcmp(commands[i].name, name) == 0)
+			return &commands[i];
+	return NULL;
+}
+
+/* "audit" and "config" are no commands, but some begin with them. */
+static bool is_group(const char *word)
+{
+	size_t n = strlen(word);
+
+	for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+		if (strncmp(commands[i].name, word, n) == 0 && commands[i].name[n] == ' ')
+			return true;
+	return false;
+}
+
+/* Takes words until a command's name is complete. Returns how many, or an exit status negated. */
+static int take_command(struct cli *cli, struct args *a, int argc, char **argv,
+                        const struct command **out)
+{
+	char err[512], name[64] = "";
+	int used = 0;
+
+	for (;;) {
+		int n = args_parse(a, argc - used, argv + used, true, err, sizeof(err));
+
+		if (n < 0)
+			return -cli_fail(cli, CLI_USAGE, "%s", err);
+		used += n;
+		if (used == argc) {
+			*out = NULL;
+			if (!*name && (args_has(a, "help") || args_has(a, "version")))
+				return used;
+			return -cli_fail(cli, CLI_USAGE,
+			                 "%s%sno command is given; see custos --help", name,
+			                 *name ? ": " : "");
+		}
+		snprintf(name + strlen(name), sizeof(name) - strlen(name), "%s%.40s",
+		         *name ? " " : "", argv[used]);
+		*out = find_command(name);
+		used++;
+		if (*out)
+			return used;
+		if (!is_group(name))
+			return -cli_fail(cli, CLI_USAGE,
+			                 "unknown command \"%s\"; see custos --help", name);
+	}
+}
+
+static int load_conf(struct cli *cli, const struct command *c)
+{
+	bool named = cli->conf_file || getenv("CUSTOS_CONF");
+	int err = conf_load(cli->conf_file, &cli->conf, cli->conf_error, sizeof(cli->conf_error));
+
+	if (err && (named || !(c->flags & CONF_OPTIONAL)))
+		return cli_fail(cli, CLI_REFUSED, "%s", cli->conf_error);
+	return CLI_DONE;
+}
+
+/* Texts travel as JSON and stand in logs and on screens: UTF-8 without control characters. */
+static int check_texts(const struct cli *cli, const struct args *a)
+{
+	for (size_t i = 0; i < a->n_options; i++)
+		if (a->values[i] && !utf8_valid(a->values[i], strlen(a->values[i])))
+			return cli_fail(
+			        cli, CLI_USAGE,
+			        "--%s is not UTF-8 text without control characters; correct it",
+			        a->options[i]->name);
+	return CLI_DONE;
+}
+
+static int run(struct cli *cli, const struct command *c, struct args *a)
+{
+	char err[512];
+	int status;
+
+	if (args_check(a, c->min_operands, c->max_operands, err, sizeof(err)) != 0)
+		return cli_fail(cli, CLI_USAGE, "%s", err);
+	status = check_texts(cli, a);
+	if (status)
+		return status;
+	cli->json = args_has(a, "json");
+	if (cli->json && (c->flags & NO_JSON))
+		return cli_fail(cli, CLI_USAGE, "--json is not for this command; leave it out");
+	cli->conf_file = args_get(a, "config");
+	status = load_conf(cli, c);
+	if (!status)
+		status = c->run(cli);
+	conf_free(cli->conf);
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	struct args a = {0};
+	struct cli cli = {.args = &a, .now_ns = clock_wall_ns()};
+	const struct command *c = NULL;
+	char err[512];
+	int used;
+
+	/* Widths of characters; messages do not change with the language. */
+	if (!setlocale(LC_CTYPE, "C.UTF-8"))
+		setlocale(LC_CTYPE, "");
+	signal(SIGPIPE, SIG_IGN);
+	args_allow(&a, opts_global);
+	used = take_command(&cli, &a, argc - 1, argv + 1, &c);
+	if (used < 0)
+		return -used;
+	if (!c && args_has(&a, "version"))
+		return puts("custos " VERSION) >= 0 ? CLI_DONE : CLI_REFUSED;
+	if (!c)
+		return help_all();
+	cli.command = c->name;
+	args_allow(&a, c->options);
+	if (args_parse(&a, argc - 1 - used, argv + 1 + used, false, err, sizeof(err)) < 0)
+		return cli_fail(&cli, CLI_USAGE, "%s", err);
+	if (args_has(&a, "help"))
+		return help_command(c);
+	return run(&cli, c, &a);
+}
