@@ -283,11 +283,6 @@ int sel_walk(struct sel *s, int64_t a_ns, int64_t b_ns, bool tables, sel_visit *
 
 /* ------------------------------------------------------------------------------ edges */
 
-int64_t sel_chunk_first_key(const struct sel *s, size_t i)
-{
-	return key_count(s, &s->chunk[i]) ? s->chunk[i].first_key_ns : ENG_NO_TIME;
-}
-
 int sel_chunk_keys(struct sel *s, size_t i, int64_t **keys, size_t *n)
 {
 	const struct eng_chunk *c = &s->chunk[i];
@@ -399,11 +394,12 @@ static int last_final_key(struct sel *s, int64_t a_ns, int64_t before_ns, int64_
 }
 
 int sel_end(struct sel *s, int64_t a_ns, int64_t slice_end_ns, int64_t to_ns, int64_t *b_ns,
-            bool *growing)
+            bool *at_key, bool *growing)
 {
 	int64_t b = to_ns, reach = 2 * SEL_LAG_NS;
 	int rc;
 
+	*at_key = false;
 	*growing = false;
 	while (slice_end_ns < to_ns) { /* GOPs can be long: look further until a key frame */
 		int64_t hi = time_add(slice_end_ns, reach), key;
@@ -413,8 +409,10 @@ int sel_end(struct sel *s, int64_t a_ns, int64_t slice_end_ns, int64_t to_ns, in
 			rc = loaded_key(s, slice_end_ns, &key);
 		if (rc < 0)
 			return rc;
-		if (rc == 1 && key < to_ns)
+		if (rc == 1 && key < to_ns) {
 			b = key;
+			*at_key = true;
+		}
 		if (rc == 1 || hi >= to_ns || hi > s->run.end_ns)
 			break;
 		reach = time_add(reach, reach);
@@ -429,6 +427,7 @@ int sel_end(struct sel *s, int64_t a_ns, int64_t slice_end_ns, int64_t to_ns, in
 		*b_ns = b;
 		return 1;
 	}
+	*at_key = true;
 	*growing = true;
 	return last_final_key(s, a_ns, b < slice_end_ns ? b : slice_end_ns, b_ns);
 }

@@ -35,10 +35,11 @@ int sel_walk(struct sel *s, int64_t a_ns, int64_t b_ns, bool tables, sel_visit *
 /* The first key frame in [from, to), in decode order. 1 found, 0 none, -errno. */
 int sel_first_key(struct sel *s, int64_t from_ns, int64_t to_ns, int64_t *key_ns) MUST_CHECK;
 /* Where the file that begins at key frame a ends, when its slice ends at slice_end and its window
- * at to. *growing: the slice is still being recorded and the file ends at its last durable key
- * frame. 1 found, 0: nothing that is final yet, -errno. */
+ * at to. *at_key: b is the time of a key frame inside the window. *growing: the slice is still
+ * being recorded and the file ends at its last durable key frame. 1 found, 0: nothing that is final
+ * yet, -errno. */
 int sel_end(struct sel *s, int64_t a_ns, int64_t slice_end_ns, int64_t to_ns, int64_t *b_ns,
-            bool *growing) MUST_CHECK;
+            bool *at_key, bool *growing) MUST_CHECK;
 /* True when no frame can be added to [.., b) any more. Looks at what is loaded. */
 bool sel_final(const struct sel *s, int64_t b_ns);
 /* Forgets what was loaded: after -ESTALE, to look at the index anew. */
@@ -47,7 +48,6 @@ void sel_forget(struct sel *s);
  * in decode order; *n can be 0). */
 int sel_load(struct sel *s, int64_t from_ns, int64_t to_ns) MUST_CHECK;
 size_t sel_chunks(const struct sel *s);
-int64_t sel_chunk_first_key(const struct sel *s, size_t i); /* ENG_NO_TIME: no key frame */
 int sel_chunk_keys(struct sel *s, size_t i, int64_t **keys, size_t *n) MUST_CHECK;
 
 /* t + d, held at the ends of int64_t. */

@@ -35,11 +35,13 @@ struct view_file {
 	uint8_t stream[ENG_UUID_BYTES];
 	uint64_t run;
 	int64_t a_ns, b_ns;		/* the function's arguments */
-	int64_t first_ns, end_ns;	/* what it truly contains: first frame; end of the last */
+	int64_t first_ns, end_ns;	/* what it truly contains: first frame; end of the last, or, where
+					 * it ends at a key frame of the window, that frame's time */
 	uint64_t size_bytes;
 	bool imported;
 	bool clock_synced;		/* on every chunk that it takes from */
-	bool growing;			/* its slice is still being recorded; more is coming */
+	bool growing;			/* not its slice's whole: still being recorded, or found by an
+					 * earlier name */
 	char name[VIEW_NAME_MAX];	/* 20261120T081500.040+0800--20261120T082500.080+0800.mp4 */
 };
 /* The files of CAMERA inside the window, sorted by first_ns; names are unique (a stream or run that

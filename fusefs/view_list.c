@@ -5,8 +5,8 @@
  * go through the same code. A name is the printed form of what the file contains; a name given back
  * is parsed only to know where to look, and then compared whole.
  *
- * Earlier names of a slice that was being recorded end at one of its key frames. The end of such a
- * file rises with the key frame it was cut at, so the right one is found by bisection over chunks.
+ * A file that ends at a key frame is called by that frame's time, so an earlier name of a slice
+ * that was being recorded tells at once where its file ended.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -103,7 +103,7 @@ static void name_file(struct view_file *f, unsigned number)
 	         f->imported ? "-imported" : "", suffix);
 }
 
-static int describe(struct sel *s, int64_t a_ns, int64_t b_ns, struct view_file *f)
+static int describe(struct sel *s, int64_t a_ns, int64_t b_ns, bool at_key, struct view_file *f)
 {
 	const struct eng_run *run = sel_run(s);
 	struct file_sum sum = {.setup = &run->setup, .end_ns = a_ns, .synced = true};
@@ -118,7 +118,7 @@ static int describe(struct sel *s, int64_t a_ns, int64_t b_ns, struct view_file 
 	f->a_ns = a_ns;
 	f->b_ns = b_ns;
 	f->first_ns = a_ns;
-	f->end_ns = sum.end_ns;
+	f->end_ns = at_key ? b_ns : sum.end_ns;
 	f->size_bytes = mp4_file_bytes(&run->setup, sum.count);
 	f->imported = run->imported;
 	f->clock_synced = sum.synced;
@@ -129,15 +129,15 @@ static int describe(struct sel *s, int64_t a_ns, int64_t b_ns, struct view_file 
 static int slice_try(const struct window *w, struct sel *s, int64_t slice_ns, struct view_file *f)
 {
 	int64_t slice_end = time_add(slice_ns, w->slice), a, b;
-	bool growing;
+	bool at_key, growing;
 	int rc = sel_first_key(s, later(slice_ns, w->from), sooner(slice_end, w->to), &a);
 
 	if (rc <= 0)
 		return rc;
-	rc = sel_end(s, a, slice_end, w->to, &b, &growing);
+	rc = sel_end(s, a, slice_end, w->to, &b, &at_key, &growing);
 	if (rc <= 0)
 		return rc;
-	rc = describe(s, a, b, f);
+	rc = describe(s, a, b, at_key, f);
 	if (rc)
 		return rc;
 	f->growing = growing;
@@ -344,80 +344,23 @@ static bool parse_name(const char *name, int64_t *first_ms, int64_t *end_ms)
 	return true;
 }
 
-/* The end, in whole milliseconds, of the file [a, b). */
-static int end_of(struct sel *s, int64_t a_ns, int64_t b_ns, int64_t *end_ms)
-{
-	struct view_file f;
-	int rc;
-
-	*end_ms = INT64_MIN;
-	if (b_ns <= a_ns)
-		return 0;
-	rc = describe(s, a_ns, b_ns, &f);
-	if (!rc)
-		*end_ms = floor_to(f.end_ns, NSEC_PER_MSEC);
-	return rc;
-}
-
-/* The last chunk with key frames before limit whose first one gives a file that ends not after
- * end_ms. 1, 0, -errno. */
-static int bisect_end(struct sel *s, int64_t a_ns, int64_t limit_ns, int64_t end_ms, size_t *chunk)
-{
-	size_t *at = calloc(sel_chunks(s) + 1, sizeof(*at)), n = 0, lo = 0, hi;
-	int rc = 0;
-
-	if (!at)
-		return -ENOMEM;
-	for (size_t i = 0; i < sel_chunks(s); i++) {
-		int64_t key = sel_chunk_first_key(s, i);
-
-		if (key != ENG_NO_TIME && key < limit_ns)
-			at[n++] = i;
-	}
-	for (hi = n; lo < hi && !rc;) {
-		size_t mid = lo + (hi - lo) / 2;
-		int64_t ms;
-
-		rc = end_of(s, a_ns, sel_chunk_first_key(s, at[mid]), &ms);
-		if (ms <= end_ms)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	if (!rc && lo > 0) {
-		*chunk = at[lo - 1];
-		rc = 1;
-	}
-	free(at);
-	return rc;
-}
-
 /* A file of this slice that ends at one of its key frames and is called so. 1, 0, -errno. */
 static int earlier_file(const struct window *w, struct sel *s, int64_t slice_ns, const char *name,
                         int64_t end_ms, struct view_file *out)
 {
-	int64_t limit = sooner(time_add(slice_ns, w->slice), w->to), a, *keys;
-	size_t chunk = 0, n;
+	int64_t limit = sooner(time_add(slice_ns, w->slice), w->to), a, b;
 	int rc = sel_first_key(s, later(slice_ns, w->from), limit, &a);
 
 	if (rc <= 0)
 		return rc;
-	rc = sel_load(s, a, time_add(limit, 2 * SEL_LAG_NS));
-	if (!rc)
-		rc = bisect_end(s, a, limit, end_ms, &chunk);
-	if (rc <= 0)
-		return rc;
-	rc = sel_chunk_keys(s, chunk, &keys, &n);
-	if (rc)
-		return rc;
-	for (size_t i = 0; i < n && !rc; i++) {
-		if (keys[i] <= a || keys[i] >= limit || !sel_final(s, keys[i]))
-			continue;
-		rc = describe(s, a, keys[i], out);
-		if (!rc && !strcmp(out->name, name))
-			rc = 1;
-	}
-	free(keys);
+	rc = sel_first_key(s, later(end_ms, time_add(a, 1)),
+	                   sooner(time_add(end_ms, NSEC_PER_MSEC), limit), &b);
+	if (rc == 1)
+		rc = sel_load(s, a, time_add(b, 2 * SEL_LAG_NS)) ?: sel_final(s, b);
+	if (rc == 1)
+		rc = describe(s, a, b, true, out) ?: !strcmp(out->name, name);
+	if (rc == 1)
+		out->growing = true;
 	return rc;
 }
 

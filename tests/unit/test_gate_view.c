@@ -279,7 +279,13 @@ static void want(const struct model *m, int64_t a, int64_t b, bool *wanted)
 
 struct span {
 	int64_t a, b;
+	int64_t to; /* the window's end; 0: far away */
 };
+
+static struct span span_of(const struct view_file *f)
+{
+	return (struct span){f->a_ns, f->b_ns, 0};
+}
 
 /* The files of an ended run inside [from, to). */
 static size_t want_files(const struct model *m, int64_t from, int64_t to, struct span *out)
@@ -288,7 +294,7 @@ static size_t want_files(const struct model *m, int64_t from, int64_t to, struct
 
 	for (int64_t s = from - from % SLICE; s < to; s += SLICE) {
 		int64_t lo = s > from ? s : from, hi = s + SLICE < to ? s + SLICE : to;
-		struct span x = {INT64_MAX, to};
+		struct span x = {INT64_MAX, to, to};
 
 		if (x.b > run_end_time(m))
 			x.b = run_end_time(m) + 1;
@@ -415,6 +421,9 @@ static void check_file(struct store *s, const struct view_file *f, const struct 
 		if (wanted[i] && m->frame[i].time + m->frame[i].duration > end)
 			end = m->frame[i].time + m->frame[i].duration;
 	}
+	for (size_t i = 0; i < m->n; i++)
+		if (is_key(&m->frame[i]) && m->frame[i].time == x.b && (!x.to || x.b < x.to))
+			end = x.b;
 	assert_int_equal(f->first_ns, x.a);
 	assert_int_equal(f->end_ns, end);
 	file = file_bytes(s, f, &len);
@@ -504,7 +513,7 @@ static void slices_hold_all(void **state)
 	assert_int_equal(n, 4);
 	for (size_t i = 0; i < n; i++) {
 		static bool wanted[FRAMES_MAX];
-		struct span x = {f[i].a_ns, f[i].b_ns};
+		struct span x = span_of(&f[i]);
 
 		check_file(s, &f[i], m, x);
 		want(m, x.a, x.b, wanted);
@@ -552,7 +561,7 @@ static void growing_names(void **state)
 		assert_int_equal(view_list(s->r, CAMERA, START, to, SLICE, &f, &n), 0);
 		for (size_t i = 0; i < n; i++) {
 			/* Whatever is listed is whole: the model says the same of [a, b). */
-			check_file(s, &f[i], m, (struct span){f[i].a_ns, f[i].b_ns});
+			check_file(s, &f[i], m, span_of(&f[i]));
 			assert_true(!f[i].growing || i + 1 == n);
 			names += f[i].growing;
 			old[n_old].f = f[i];
@@ -605,7 +614,7 @@ static void late_audio(void **state)
 	/* Audio reaches to 2.4 s behind the start: the key frame at 2 s is the last that is whole.
 	 */
 	assert_int_equal(f[0].b_ns, START + 5 * NSEC_PER_SEC);
-	check_file(s, &f[0], m, (struct span){f[0].a_ns, f[0].b_ns});
+	check_file(s, &f[0], m, span_of(&f[0]));
 	free(f);
 	free(m);
 }
@@ -697,9 +706,9 @@ static void runs_and_imports(void **state)
 	s->stream = live;
 	assert_int_equal(view_list(s->r, CAMERA, START, START + SLICE, SLICE, &f, &n), 0);
 	assert_int_equal(n, 3);
-	check_file(s, &f[0], &m[0], (struct span){f[0].a_ns, f[0].b_ns});
-	check_file(s, &f[1], &m[2], (struct span){f[1].a_ns, f[1].b_ns});
-	check_file(s, &f[2], &m[1], (struct span){f[2].a_ns, f[2].b_ns});
+	check_file(s, &f[0], &m[0], span_of(&f[0]));
+	check_file(s, &f[1], &m[2], span_of(&f[1]));
+	check_file(s, &f[2], &m[1], span_of(&f[2]));
 	assert_true(f[1].imported && strstr(f[1].name, "-imported.mp4"));
 	assert_true(!f[0].imported && !strstr(f[0].name, "imported"));
 	for (size_t i = 0; i < n; i++) {
@@ -731,7 +740,7 @@ static void same_names(void **state)
 	assert_string_not_equal(f[0].name, f[1].name);
 	assert_non_null(strstr(f[1].name, "-2.mp4"));
 	for (int i = 0; i < 2; i++) {
-		check_file(s, &f[i], &m[i], (struct span){f[i].a_ns, f[i].b_ns});
+		check_file(s, &f[i], &m[i], span_of(&f[i]));
 		assert_int_equal(
 		        view_find(s->r, CAMERA, START, START + SLICE, SLICE, f[i].name, &found), 0);
 		assert_int_equal(found.run, f[i].run);
