@@ -17,9 +17,10 @@ enum { JOB_FD_SOCKET = 3, JOB_FD_RING, JOB_FD_DATA, JOB_FD_SPACE, JOB_FD_MEDIA, 
 
 struct ingest_job {
 	uint32_t magic, bytes;
-	char name[128];   /* the camera's name or the file's, for messages */
-	char url[2048];   /* with user and password; empty: JOB_FD_MEDIA is the source */
-	int64_t start_ns; /* ENG_NO_TIME: live */
+	char name[128];        /* the camera's name or the file's, for messages */
+	char url[2048];        /* with user and password; empty: JOB_FD_MEDIA is the source */
+	int64_t start_ns;      /* ENG_NO_TIME: live */
+	int64_t not_before_ns; /* live: end of what this camera has already, or ENG_NO_TIME */
 	int64_t stall_ns;
 	uint32_t audio; /* 0: video only */
 	uint32_t feed;  /* somebody's stream: its end is no fault */

@@ -369,3 +369,28 @@ int adts_parse(const uint8_t *in, size_t len, struct adts_info *out)
 	out->asc[1] = (uint8_t)(rate << 7 | channels << 3);
 	return 0;
 }
+
+/* ---- JPEG ---- */
+
+int jpeg_size(const uint8_t *in, size_t len, uint16_t *width, uint16_t *height)
+{
+	size_t at = 2;
+
+	if (len < 4 || in[0] != 0xff || in[1] != 0xd8)
+		return -EINVAL;
+	while (len - at >= 9 && in[at] == 0xff) {
+		unsigned marker = in[at + 1];
+		size_t n = (size_t)in[at + 2] << 8 | in[at + 3];
+		/* SOF0..SOF15 but DHT, JPG and DAC */
+		if (marker >= 0xc0 && marker <= 0xcf && marker != 0xc4 && marker != 0xc8 &&
+		    marker != 0xcc) {
+			*height = (uint16_t)(in[at + 5] << 8 | in[at + 6]);
+			*width = (uint16_t)(in[at + 7] << 8 | in[at + 8]);
+			return *width && *height ? 0 : -EINVAL;
+		}
+		if (n < 2 || n + 2 > len - at)
+			return -EINVAL;
+		at += 2 + n;
+	}
+	return -EINVAL;
+}

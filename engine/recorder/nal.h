@@ -59,6 +59,9 @@ struct adts_info {
 };
 int adts_parse(const uint8_t *in, size_t len, struct adts_info *out) MUST_CHECK;
 
+/* Picture size from a JPEG's frame header. -EINVAL. */
+int jpeg_size(const uint8_t *in, size_t len, uint16_t *width, uint16_t *height) MUST_CHECK;
+
 /* Private to nal*.c: what an SPS says. -EINVAL. */
 struct nal_sps {
 	uint32_t width, height;

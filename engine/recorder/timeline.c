@@ -64,9 +64,13 @@ static void start_run(struct timeline *t, int64_t pts, int64_t wall_ns, int64_t 
 {
 	int64_t time_ns = wall_ns;
 
-	if (!t->live && t->end_ns == ENG_NO_TIME) {
+	if (t->live) {
+		/* A paced run may have ended a little ahead of the clock: no overlap. */
+		if (t->end_ns > wall_ns && t->end_ns - wall_ns <= 2 * TIMELINE_AHEAD_NS)
+			time_ns = t->end_ns;
+	} else if (t->end_ns == ENG_NO_TIME) {
 		time_ns = t->start_ns;
-	} else if (!t->live) {
+	} else {
 		/* A hole in old footage keeps its width; a step back goes on at the end. */
 		time_ns = t->origin_time_ns + (pts - t->origin_pts_ns);
 		if (time_ns < t->end_ns || time_ns - t->end_ns > TIMELINE_HOLE_NS)

@@ -52,7 +52,8 @@ struct timeline {
 		bool seen;
 		int64_t last_dts_ns, last_pts_ns, last_duration_ns; /* as sent, repaired */
 	} track[ENG_TRACKS_MAX];
-	/* import: footage goes on behind a discontinuity, never again where it has been */
+	/* End of what has been mapped: later runs never begin before it (unless the wall clock was
+	 * set back). The caller may set it after timeline_init. */
 	int64_t end_ns;
 };
 
