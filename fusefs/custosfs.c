@@ -86,8 +86,9 @@ static int make_folders(const struct conf *conf)
 	if (!ret)
 		ret = make_dir(path, 0750, uid, gid);
 	conf_path(conf, CONF_LOG_GATE, path, sizeof(path));
+	/* setgid: what the gate makes there belongs to the audit group, too. */
 	if (!ret)
-		ret = make_dir(path, 0750, uid, gid);
+		ret = make_dir(path, root ? 02750 : 0750, uid, gid);
 	return ret;
 }
 

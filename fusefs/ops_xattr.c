@@ -50,6 +50,7 @@ static void reply_value(fuse_req_t req, const char *value, size_t len, size_t si
 
 void ops_getxattr(fuse_req_t req, fuse_ino_t id, const char *name, size_t size)
 {
+	struct fs *fs = fs_of(req); /* the reply frees req */
 	struct node *n = ops_node(req, id, "getxattr");
 	char value[256];
 	size_t len;
@@ -61,15 +62,16 @@ void ops_getxattr(fuse_req_t req, fuse_ino_t id, const char *name, size_t size)
 		reply_value(req, value, len, size);
 	else
 		fuse_reply_err(req, ENODATA);
-	tree_put(fs_of(req)->tree, n);
+	tree_put(fs->tree, n);
 }
 
 void ops_listxattr(fuse_req_t req, fuse_ino_t id, size_t size)
 {
+	struct fs *fs = fs_of(req);
 	struct node *n = ops_node(req, id, "listxattr");
 
 	if (!n)
 		return;
 	reply_value(req, names, n->kind == NODE_FILE ? sizeof(names) : 0, size);
-	tree_put(fs_of(req)->tree, n);
+	tree_put(fs->tree, n);
 }
