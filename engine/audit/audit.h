@@ -114,18 +114,21 @@ struct aud_head {
 void aud_head(struct aud_log *log, struct aud_head *out);
 const char *aud_origin(const struct aud_log *log);
 /* Stores a signed checkpoint (C2SP signed note) beside the log: `checkpoint` is the newest,
- * `checkpoints` keeps one every minute and each key change. Checks that origin, size and root are
- * ours. -EINVAL, -EIO. Blocks. */
+ * `checkpoints` keeps the first after each opening, then one every minute and each key change.
+ * Checks that origin, size and root are those of a head that aud_head() gave lately; the signature
+ * is the caller's to check. One older than the newest is left aside (0). -EINVAL: not ours; -EIO.
+ * Blocks. */
 int aud_checkpoint_store(struct aud_log *log, const char *note) MUST_CHECK;
 
-/* ---- reading: any process, no lock; sees what is durable ---- */
+/* ---- reading: any process, no lock; sees what has been written: the newest group may be a moment
+ * ahead of its flush (a checkpoint covers durable groups only) ---- */
 
 struct aud_iter;
 int aud_iter_open(const char *dir, struct aud_iter **out, char *err, size_t err_bytes) MUST_CHECK;
-/* Next record: 1 and *rec, *payload (valid until the next call); 0 at the end; -EUCLEAN at
- * damage, -EIO. Called again after 0 it goes on with what has been appended since. */
+/* Next record: 1 and *rec, *payload (NUL-terminated, valid until the next call); 0 at the end;
+ * -EUCLEAN at damage, -EIO. Called again after 0 it goes on with what has been appended since. */
 int aud_iter_next(struct aud_iter *it, struct aud_record *rec, const char **payload) MUST_CHECK;
-/* Skips to the first group that may hold records with time >= t or seq >= seq. */
+/* Goes to record seq, forward or back: the next one shown is the first with a number >= seq. */
 int aud_iter_seek_seq(struct aud_iter *it, uint64_t seq) MUST_CHECK;
 void aud_iter_close(struct aud_iter *it);
 

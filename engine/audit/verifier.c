@@ -34,7 +34,7 @@ struct verify {
 	struct aud_covers *covers;
 	uint64_t signed_groups; /* of the newest good checkpoint, once compared */
 	int64_t first_unsigned_ns;
-	int64_t now_ns;
+	bool root_differs;
 };
 
 static void PRINTF(3, 4) bad(struct verify *v, uint64_t seq, const char *format, ...)
@@ -128,6 +128,7 @@ static void checkpoints_compare(struct verify *v)
 			bad(v, first_after_signed(v), "a checkpoint is of another log: \"%.100s\"",
 			    c->origin);
 		} else if (memcmp(root, c->root, sizeof(root)) != 0) {
+			v->root_differs = true;
 			bad(v, first_after_signed(v),
 			    "changed: records %" PRIu64 "-%" PRIu64
 			    " are not those that were signed; one or more were rewritten and their "
@@ -189,11 +190,6 @@ static int group_judge(struct verify *v, const struct aud_scan_group *g)
 	return err;
 }
 
-static int64_t monotonic_ns(void)
-{
-	return clock_boot_ns();
-}
-
 /* A group that looks torn may be one that a living writer is just writing: look again. */
 static bool look_again(const struct aud_scan *s, const struct aud_scan_fault *fault, int64_t *since)
 {
@@ -202,11 +198,24 @@ static bool look_again(const struct aud_scan *s, const struct aud_scan_fault *fa
 	if (!fault->tail || !aud_scan_live(s))
 		return false;
 	if (!*since)
-		*since = monotonic_ns();
-	if (monotonic_ns() - *since > LIVE_PATIENCE_NS)
+		*since = clock_boot_ns();
+	if (clock_boot_ns() - *since > LIVE_PATIENCE_NS)
 		return false;
 	nanosleep(&pause, NULL);
 	return true;
+}
+
+/* The root differs; if the next group is still chained to what stood before it, the group that was
+ * rewritten is known exactly. */
+static void narrow(struct verify *v, struct aud_scan *s)
+{
+	struct aud_scan_fault fault = {0};
+	struct aud_scan_group g;
+
+	if (aud_scan_next(s, &g, &fault) != -EUCLEAN || fault.seq > v->out->records)
+		return;
+	v->out->ok = true;
+	bad(v, fault.seq, "%s", fault.what);
 }
 
 static int walk(struct verify *v, struct aud_scan *s)
@@ -239,6 +248,8 @@ static int walk(struct verify *v, struct aud_scan *s)
 			return r;
 		}
 	}
+	if (v->root_differs)
+		narrow(v, s);
 	return 0;
 }
 
@@ -283,7 +294,7 @@ static int verify_with(struct verify *v, const char *dir, const char *vkey, char
 int aud_verify(const char *dir, const char *vkey, int64_t now_ns, struct aud_verdict *out,
                char *err, size_t err_bytes)
 {
-	struct verify v = {.out = out, .now_ns = now_ns};
+	struct verify v = {.out = out};
 	int r = aud_covers_new(&v.covers);
 
 	memset(out, 0, sizeof(*out));
