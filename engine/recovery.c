@@ -164,7 +164,7 @@ static int look_into(struct eng_writer *w, uint64_t n, const struct fmt_catalog_
 		return 0;
 	}
 	err = segment_walk(fd, &w->sb, n, e->committed_bytes, look_chunk, &l, &walk);
-	if (l.out_of_memory)
+	if (l.out_of_memory || err == -ENOMEM)
 		return -ENOMEM;
 	bool ours = !err && (torn || (walk.header.generation == e->generation &&
 	                              !memcmp(walk.header.stream, e->stream, ENG_UUID_BYTES)));

@@ -235,7 +235,7 @@ static int open_device(struct eng_writer *w)
 	return err < 0 ? err : 0;
 }
 
-static void free_writer(struct eng_writer *w)
+void writer_free(struct eng_writer *w)
 {
 	while (w->streams) {
 		struct eng_stream *s = w->streams;
@@ -341,7 +341,7 @@ int writer_open_env(const char *dir, const struct eng_writer_options *opt,
 	*out = w;
 	return 0;
 out:
-	free_writer(w);
+	writer_free(w);
 	return ret;
 }
 
@@ -527,7 +527,7 @@ void eng_writer_close(struct eng_writer *w)
 		writer_alarm(w, "%s: closed without everything being durable: %s", w->dir,
 		             strerror(-err));
 	tell_alarms(w);
-	free_writer(w);
+	writer_free(w);
 }
 
 void eng_writer_stats(const struct eng_writer *w, struct eng_stats *out)

@@ -266,6 +266,9 @@ void writer_place(struct eng_writer *w);
 void writer_redo(struct eng_writer *w);
 void writer_flush_poll(struct eng_writer *w);
 bool writer_idle(const struct eng_writer *w);
+/* Lets go of everything, as a crash would: nothing ended, flushed or published. The device must
+ * hold no op any more. */
+void writer_free(struct eng_writer *w);
 
 /* ---- recovery.c ---- */
 int recovery_run(struct eng_writer *w, char *err, size_t err_bytes) MUST_CHECK;
