@@ -171,12 +171,12 @@ int conf_file_open(const char *file, cfg_opt_t *opts, int64_t max_bytes, struct 
 	int rc = file_read_all(file, (size_t)max_bytes, &text, &len);
 
 	if (rc) {
-		snprintf(err, err_bytes, "%s:0: cannot be read: %s; give the right --config FILE",
+		snprintf(err, err_bytes, "%s: cannot be read: %s; give the right --config FILE",
 		         file, strerror(-rc));
 		return rc;
 	}
 	if (strlen(text) != len) {
-		snprintf(err, err_bytes, "%s:1: holds NUL bytes; it is not a text file", file);
+		snprintf(err, err_bytes, "%s: holds NUL bytes; it is not a text file", file);
 		rc = -EINVAL;
 	} else {
 		rc = conf_file_parse(file, text, opts, out, err, err_bytes);
