@@ -43,7 +43,7 @@ static bool book_says(const struct book *b, uint64_t from, uint64_t to, int64_t 
 
 /* Follows the plan once; true: the read would have been let out. */
 static bool step(struct cover_set *s, struct book *b, uint64_t from, uint64_t to, uint64_t size,
-		 int64_t *now, uint64_t *rnd)
+                 int64_t *now, uint64_t *rnd)
 {
 	struct cover_plan p;
 	uint64_t want = 0;
@@ -63,8 +63,8 @@ static bool step(struct cover_set *s, struct book *b, uint64_t from, uint64_t to
 	}
 	if (p.ahead) {
 		assert_true(p.ahead_from < p.ahead_to && p.ahead_to <= size);
-		cover_add(s, p.ahead_from, p.ahead_to,
-			  book_add(b, p.ahead_from, p.ahead_to, *now), *now);
+		cover_add(s, p.ahead_from, p.ahead_to, book_add(b, p.ahead_from, p.ahead_to, *now),
+		          *now);
 	}
 	/* Mostly the reader waits as it should; now and then it would try to get out too early. */
 	if (want > b->durable && view_random(rnd) % 8)
@@ -124,7 +124,7 @@ static void each_condition_counts(void **state)
 	cover_add(&s, 100, 200, 7, t);
 	assert_true(cover_allows(&s, 100, 200, t, 7));
 	assert_false(cover_allows(&s, 100, 200, t, 6)); /* not durable */
-	assert_false(cover_allows(&s, 99, 200, t, 7));	/* a byte before */
+	assert_false(cover_allows(&s, 99, 200, t, 7));  /* a byte before */
 	assert_false(cover_allows(&s, 100, 201, t, 7)); /* a byte behind */
 	assert_true(cover_allows(&s, 100, 200, t + COVER_AGE_NS, 7));
 	assert_false(cover_allows(&s, 100, 200, t + COVER_AGE_NS + 1, 7)); /* too old */
@@ -180,10 +180,10 @@ static void random_regions_are_aligned_and_clipped(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(each_condition_counts),
-		cmocka_unit_test(sequential_regions_grow),
-		cmocka_unit_test(random_regions_are_aligned_and_clipped),
-		cmocka_unit_test(never_without_a_cover),
+	        cmocka_unit_test(each_condition_counts),
+	        cmocka_unit_test(sequential_regions_grow),
+	        cmocka_unit_test(random_regions_are_aligned_and_clipped),
+	        cmocka_unit_test(never_without_a_cover),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -39,7 +39,7 @@ static void names(void **state)
 	assert_int_equal(id, 7);
 	assert_int_equal(tree_grant_parse("999999999999999999", &id), 0);
 	for (const char *const *bad = (const char *const[]){"", "0", "07", "-1", "+1", "7 ", "7x",
-							    "9999999999999999999", NULL};
+	                                                    "9999999999999999999", NULL};
 	     *bad; bad++)
 		assert_int_equal(tree_grant_parse(*bad, &id), -EINVAL);
 	assert_true(tree_day_valid("2026-11-20"));
@@ -83,7 +83,8 @@ static void nodes_are_shared_by_identity_only(void **state)
 	assert_ptr_not_equal(n, other);
 	assert_true(n->ino != other->ino);
 	tree_put(t, other);
-	/* The same number, another grant object (it changed): another node, the same inode number. */
+	/* The same number, another grant object (it changed): another node, the same inode number.
+	 */
 	key.camera = 0;
 	key.grant = b;
 	assert_int_equal(tree_intern(t, &key, &other), 0);
@@ -172,8 +173,12 @@ static void counts_hold_under_random_use(void **state)
 static void paths(void **state)
 {
 	struct grant *g = make_grant(7, 1000, "ann");
-	struct node n = {.kind = NODE_FILE, .user = (char *)"ann", .grant = g, .camera = 1,
-			 .day = "2026-11-20", .file.name = "x.mp4"};
+	struct node n = {.kind = NODE_FILE,
+	                 .user = (char *)"ann",
+	                 .grant = g,
+	                 .camera = 1,
+	                 .day = "2026-11-20",
+	                 .file.name = "x.mp4"};
 	char path[TREE_PATH_MAX];
 
 	(void)state;
@@ -194,12 +199,12 @@ static void paths(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(names),
-		cmocka_unit_test(camera_names),
-		cmocka_unit_test(nodes_are_shared_by_identity_only),
-		cmocka_unit_test(forgotten_ids_stay_forgotten),
-		cmocka_unit_test(counts_hold_under_random_use),
-		cmocka_unit_test(paths),
+	        cmocka_unit_test(names),
+	        cmocka_unit_test(camera_names),
+	        cmocka_unit_test(nodes_are_shared_by_identity_only),
+	        cmocka_unit_test(forgotten_ids_stay_forgotten),
+	        cmocka_unit_test(counts_hold_under_random_use),
+	        cmocka_unit_test(paths),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
