@@ -38,10 +38,24 @@ static void print_lines(const char *text)
 	}
 }
 
+/* Comment lines, so that what is printed is still a policy file. */
+static void print_policy(const json_t *reply)
+{
+	const json_t *pending = json_object_get(reply, "pending");
+	char t[CLI_TIME_MAX];
+
+	printf("# in force since %s, digest %s\n", cli_time(json_object_get(reply, "applied"), t),
+	       cli_text(reply, "digest"));
+	if (json_is_integer(pending))
+		printf("# change %lld waits for a second admin: custos config approve %lld\n",
+		       (long long)json_integer_value(pending),
+		       (long long)json_integer_value(pending));
+	print_lines(cli_text(reply, "text"));
+}
+
 int cmd_config_show(struct cli *cli)
 {
-	json_t *reply, *value;
-	const char *key;
+	json_t *reply;
 	int status = call(cli, "config.show", &reply);
 
 	if (status)
@@ -49,15 +63,7 @@ int cmd_config_show(struct cli *cli)
 	if (cli->json) {
 		status = print_reply_json(cli, reply);
 	} else {
-		json_object_del(reply, "ok");
-		json_object_foreach(reply, key, value)
-		{
-			if (json_is_string(value) && strcmp(key, "text") != 0)
-				printf("# %s: %s\n", key, json_string_value(value));
-			else if (json_is_integer(value))
-				printf("# %s: %lld\n", key, (long long)json_integer_value(value));
-		}
-		print_lines(cli_text(reply, "text"));
+		print_policy(reply);
 		status = cli_finish(cli);
 	}
 	json_decref(reply);
@@ -103,7 +109,8 @@ int cmd_config_diff(struct cli *cli)
 	} else {
 		print_lines(cli_text(reply, "text"));
 		if (json_is_true(json_object_get(reply, "weakens")))
-			puts("this weakens a rule: a second admin has to approve it");
+			puts("this weakens a rule, so a second admin will have to approve it:");
+		print_lines(cli_text(reply, "why"));
 		status = cli_finish(cli);
 	}
 	json_decref(reply);
@@ -116,7 +123,6 @@ static int print_applied(struct cli *cli, json_t *reply)
 
 	if (cli->json)
 		return print_reply_json(cli, reply);
-	print_lines(cli_text(reply, "text"));
 	if (json_is_true(json_object_get(reply, "applied")))
 		puts("the policy is in force");
 	else if (json_is_integer(pending))
@@ -125,6 +131,7 @@ static int print_applied(struct cli *cli, json_t *reply)
 		       (long long)json_integer_value(pending));
 	else
 		puts("nothing has changed");
+	print_lines(cli_text(reply, "why"));
 	return cli_finish(cli);
 }
 

@@ -50,7 +50,7 @@ static int open_source(struct cli *cli, int *out, const char **name)
 static int print_result(struct cli *cli, json_t *reply)
 {
 	char d[CLI_TIME_MAX], from[CLI_TIME_MAX], to[CLI_TIME_MAX];
-	const char *reason = cli_text(reply, "reason");
+	const char *reason = cli_text(reply, "reason"), *note = cli_text(reply, "note");
 
 	json_object_del(reply, "ok");
 	if (cli->json)
@@ -61,6 +61,8 @@ static int print_result(struct cli *cli, json_t *reply)
 	       cli_time(json_object_get(reply, "from"), from),
 	       cli_time(json_object_get(reply, "to"), to), *reason ? " (" : "", reason,
 	       *reason ? ")" : "");
+	if (*note)
+		printf("%s\n", note);
 	return cli_finish(cli);
 }
 

@@ -106,7 +106,10 @@ static void print_stages(const json_t *stages)
 		char line[512], t[CLI_TIME_MAX];
 		const char *signer = cli_text(s, "signer");
 
-		if (*signer)
+		if (*signer && json_is_null(json_object_get(s, "time")))
+			snprintf(line, sizeof(line), "%s: signed by %s, more are needed",
+			         cli_text(s, "who"), signer);
+		else if (*signer)
 			snprintf(line, sizeof(line), "%s: signed by %s, %s", cli_text(s, "who"),
 			         signer, cli_time(json_object_get(s, "time"), t));
 		else
