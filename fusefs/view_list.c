@@ -130,8 +130,13 @@ static int slice_try(const struct window *w, struct sel *s, int64_t slice_ns, st
 {
 	int64_t slice_end = time_add(slice_ns, w->slice), a, b;
 	bool at_key, growing;
-	int rc = sel_first_key(s, later(slice_ns, w->from), sooner(slice_end, w->to), &a);
+	int rc;
 
+	/* All that is usually needed, at once. */
+	rc = sel_load(s, later(slice_ns, w->from),
+	              time_add(sooner(slice_end, w->to), 4 * SEL_LAG_NS));
+	if (!rc)
+		rc = sel_first_key(s, later(slice_ns, w->from), sooner(slice_end, w->to), &a);
 	if (rc <= 0)
 		return rc;
 	rc = sel_end(s, a, slice_end, w->to, &b, &at_key, &growing);
