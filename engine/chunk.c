@@ -261,6 +261,21 @@ static void put_tables(struct chunk *c, uint8_t *chunk, uint8_t (*leaves)[FMT_LE
 		fmt_merkle_root((const uint8_t(*)[FMT_LEAF_BYTES])leaves, c->n_frames, h->root);
 }
 
+/* The buffer with the payload in its place; a large frame has it already. -EAGAIN. */
+static int take_buffer(struct chunk *c, uint32_t total, uint32_t payload_offset)
+{
+	uint32_t blocks = (uint32_t)((total + CHUNK_LEAD + ARENA_BLOCK - 1) / ARENA_BLOCK);
+
+	if (c->io)
+		return 0;
+	c->io = arena_run(&c->s->w->arena, blocks);
+	if (!c->io)
+		return -EAGAIN;
+	c->io_blocks = blocks;
+	unstage(c, c->io + CHUNK_LEAD + payload_offset);
+	return 0;
+}
+
 int chunk_build(struct chunk *c)
 {
 	struct eng_writer *w = c->s->w;
@@ -268,31 +283,26 @@ int chunk_build(struct chunk *c)
 	uint8_t(*leaves)[FMT_LEAF_BYTES] = NULL;
 	uint32_t total = (uint32_t)total_of(w, c->payload_bytes, c->n_frames);
 
+	h->unit_count = (c->payload_bytes + FMT_UNIT_BYTES - 1) / FMT_UNIT_BYTES;
+	h->frame_entry_bytes = entry_bytes(w);
+	h->c.payload_offset = fmt_payload_offset(h->unit_count, c->n_frames, h->frame_entry_bytes);
 	if (w->opt.leaves) {
 		leaves = calloc(c->n_frames + 1, sizeof(*leaves));
 		if (!leaves)
 			return -EAGAIN;
 		random_fill(h->salt_seed, sizeof(h->salt_seed));
 	}
-	h->unit_count = (c->payload_bytes + FMT_UNIT_BYTES - 1) / FMT_UNIT_BYTES;
-	h->frame_entry_bytes = entry_bytes(w);
-	h->c.payload_offset = fmt_payload_offset(h->unit_count, c->n_frames, h->frame_entry_bytes);
+	if (take_buffer(c, total, h->c.payload_offset)) {
+		free(leaves);
+		return -EAGAIN;
+	}
 	h->c.payload_bytes = c->payload_bytes;
-	h->c.total_bytes = total;
+	h->c.total_bytes = total; /* from here on it counts as built */
 	h->c.frame_count = c->n_frames;
 	h->c.first_ns = h->c.end_ns = h->c.first_key_ns = ENG_NO_TIME;
 	for (unsigned t = 0; t < ENG_TRACKS_MAX; t++)
 		h->c.track[t] =
 		        (struct eng_chunk_track){.first_ns = ENG_NO_TIME, .last_ns = ENG_NO_TIME};
-	if (!c->io) {
-		c->io_blocks = (uint32_t)((total + CHUNK_LEAD + ARENA_BLOCK - 1) / ARENA_BLOCK);
-		c->io = arena_run(&w->arena, c->io_blocks);
-		if (!c->io) {
-			free(leaves);
-			return -EAGAIN;
-		}
-		unstage(c, c->io + CHUNK_LEAD + h->c.payload_offset);
-	}
 	put_tables(c, c->io + CHUNK_LEAD, leaves);
 	free(leaves);
 	free(c->frames);

@@ -19,7 +19,7 @@ uint64_t test_seed(void);
 uint32_t rnd(uint64_t *state, uint32_t below);
 
 /* ---- stores of 4 MiB segments; store_drop removes and frees ($KEEP=1 leaves them) ---- */
-char *store_new(unsigned segments, bool prewrite);
+char *store_new(unsigned segments, bool ready);
 char *folder_new(const char *root); /* NULL: /tmp */
 void store_drop(char *dir);
 void segment_file(const char *dir, uint64_t n, char out[4096]);
