@@ -1,5 +1,6 @@
 /*
- * support_eng_read.c — helpers of the tests of format, catalog, reader and verify (support_eng_read.h).
+ * support_eng_read.c — helpers of the tests of format, catalog, reader and verify
+ * (support_eng_read.h).
  */
 #include "tests/unit/support_eng_read.h"
 
@@ -213,6 +214,7 @@ void kit_chunk_make(struct kit_chunk *c, unsigned first_frame, unsigned n, uint3
 	e->frame_count = n;
 	e->payload_bytes = n * size;
 	c->h.unit_count = (e->payload_bytes + FMT_UNIT_BYTES - 1) / FMT_UNIT_BYTES;
+	c->h.frame_entry_bytes = e->flags & FMT_CHUNK_LEAVES ? 64 : 32;
 	e->payload_offset =
 	        fmt_payload_offset(c->h.unit_count, n, e->flags & FMT_CHUNK_LEAVES ? 64 : 32);
 	e->total_bytes = (uint32_t)align_up(e->payload_offset + e->payload_bytes, FMT_BLOCK);
