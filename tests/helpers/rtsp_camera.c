@@ -62,7 +62,8 @@ static void on_pad(GstElement *parse, GstPad *pad, gpointer arg)
 	g_object_set(sink, "sync", FALSE, "async", FALSE, "wait-on-eos", FALSE, "max-buffers", 0,
 	             NULL);
 	gst_bin_add(GST_BIN(pipeline), sink);
-	gst_element_sync_state_with_parent(sink);
+	/* At once: waiting for its parent it would block the one thread that feeds both sinks. */
+	gst_element_set_state(sink, GST_STATE_PLAYING);
 	GstPad *to = gst_element_get_static_pad(sink, "sink");
 	gst_pad_link(pad, to);
 	gst_object_unref(to);
