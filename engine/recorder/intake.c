@@ -291,7 +291,6 @@ bool intake_run(struct intake *in, unsigned budget)
 void intake_stop(struct intake *in, enum eng_reason reason)
 {
 	child_kill(&in->child);
-	in->end_reason = in->ended ? in->end_reason : ENG_REASON_NONE;
 	if (!in->ended) {
 		bool hold = in->hold;
 		in->hold = false; /* the last of it now or never */

@@ -117,7 +117,7 @@ static int become_recorder(const struct conf *c)
 	/* io_uring's registered buffers are locked memory. */
 	struct rlimit rl = {RLIM_INFINITY, RLIM_INFINITY};
 	if (root && setrlimit(RLIMIT_MEMLOCK, &rl))
-		log_warn("cannot raise the limit of locked memory: %s", strerror(errno));
+		log_debug("cannot raise the limit of locked memory: %s", strerror(errno));
 	umask(027);
 	return daemon_drop(c->recorder_user, root ? groups : NULL);
 }
