@@ -279,7 +279,7 @@ static int group_damaged(struct aud_scan *s, struct aud_scan_fault *fault)
 	}
 	return faulty(fault, g.first_seq, tail,
 	              "group %" PRIu64 " (records %" PRIu64 "-%" PRIu64
-	              ") was changed: its digest does not fit",
+	              ") was changed: its digest or its padding does not fit",
 	              g.number, g.first_seq, seq - 1);
 }
 
@@ -338,7 +338,7 @@ static int group_at(struct aud_scan *s, struct aud_scan_group *out, struct aud_s
 	struct aud_fmt_group g;
 	const uint8_t *p = NULL;
 	bool intact = false;
-	size_t total = 0;
+	size_t total = 0, padded = 0;
 	int err = 0;
 
 	/* Twice: the first look may be at a window from before the group was written. */
@@ -349,9 +349,11 @@ static int group_at(struct aud_scan *s, struct aud_scan_group *out, struct aud_s
 		if (!p || aud_fmt_group_head_get(p, &g))
 			continue;
 		total = AUD_FMT_GROUP_HEAD + g.bytes;
-		p = window_at(s, s->pos, total, &err);
+		padded = align_up(total, AUD_FMT_ALIGN);
+		p = window_at(s, s->pos, padded, &err);
 		intact = p && aud_fmt_group_digest_ok(p, &g) &&
-		         records_ok(p + AUD_FMT_GROUP_HEAD, &g);
+		         records_ok(p + AUD_FMT_GROUP_HEAD, &g) &&
+		         aud_fmt_is_zero(p + total, padded - total);
 	}
 	if (!p && err != -ENODATA)
 		return err;
@@ -371,7 +373,7 @@ static int group_at(struct aud_scan *s, struct aud_scan_group *out, struct aud_s
 	s->before_seq = g.first_seq;
 	s->next_group++;
 	s->next_seq += g.records;
-	s->pos += align_up(total, AUD_FMT_ALIGN);
+	s->pos += padded;
 	return 1;
 }
 
