@@ -21,7 +21,7 @@
 #define ZONE_DIR "/usr/share/zoneinfo/"
 #define DAY_S    INT64_C(86400)
 /* What int64 nanoseconds can hold, in whole years. */
-#define YEAR_MIN 1970
+#define YEAR_MIN 1969 /* where 1970 has begun in UTC it may still be 1969 */
 #define YEAR_MAX 2261
 
 static int64_t clock_ns(clockid_t id)
@@ -270,7 +270,7 @@ int time_parse(const char *text, int64_t now_ns, int64_t *out_ns)
 		t_s = fields_utc_s(&f) - offset_s;
 	}
 	*out_ns = t_s * NSEC_PER_SEC + f.nanosecond;
-	return 0;
+	return t_s < 0 ? -EINVAL : 0;
 }
 
 /* Decimal digits at *p; false when there are none or they do not fit. */
@@ -335,7 +335,10 @@ int size_parse(const char *text, uint64_t *out_bytes)
 static void format_local(int64_t t_ns, bool compact, char out[TIME_TEXT_MAX])
 {
 	int64_t t_s = floor_div(t_ns, NSEC_PER_SEC);
-	int ms = (int)((t_ns - t_s * NSEC_PER_SEC) / NSEC_PER_MSEC);
+	/* Not t_ns - t_s * 1e9: that overflows for the least value, "no time", which may come here
+	 * to be shown. */
+	int64_t rest_ns = t_ns % NSEC_PER_SEC;
+	int ms = (int)((rest_ns < 0 ? rest_ns + NSEC_PER_SEC : rest_ns) / NSEC_PER_MSEC);
 	struct tm tm;
 	long offset_min;
 	char sign;
@@ -373,7 +376,7 @@ int time_parse_name(const char *text, int64_t *out_ns)
 	    !parse_offset(&p, true, &offset_s) || !fields_ok(&f))
 		return -EINVAL;
 	*out_ns = (fields_utc_s(&f) - offset_s) * NSEC_PER_SEC + ms * NSEC_PER_MSEC;
-	return 0;
+	return *out_ns < 0 ? -EINVAL : 0;
 }
 
 void day_format(int64_t t_ns, char out[TIME_TEXT_MAX])
