@@ -15,6 +15,8 @@
 #define PAUSE_NS     (200 * NSEC_PER_MSEC)
 /* Our lease ends this much before policyd's: a reply begun in its last instant is out by then. */
 #define MARGIN_NS    (250 * NSEC_PER_MSEC)
+/* A poll must be answered this long before the lease ends. */
+#define SPARE_NS     (700 * NSEC_PER_MSEC)
 #define LEASE_MAX_MS 60000
 
 struct lease {
@@ -74,6 +76,18 @@ static int connect_policy(struct lease *l)
 	return 0;
 }
 
+/* How long policyd may keep the poll: not so long that the lease, perhaps short after a late
+ * answer, runs out meanwhile; not at all while there is none. */
+static int wait_ms(struct lease *l)
+{
+	int64_t left = gate_lease_left_ns(l->fs->gate) - SPARE_NS;
+
+	if (left <= 0)
+		return 0;
+	return left / NSEC_PER_MSEC < PROTO_WAIT_MAX_MS ? (int)(left / NSEC_PER_MSEC)
+	                                                : PROTO_WAIT_MAX_MS;
+}
+
 static json_t *make_request(struct lease *l)
 {
 	struct aud_head head;
@@ -83,9 +97,9 @@ static json_t *make_request(struct lease *l)
 	base64_encode(head.root, sizeof(head.root), root);
 	return json_pack("{ss ss sI sI si s{ss sI sI ss}}", "op", "lease", "gate", l->gate,
 	                 "incarnation", (json_int_t)aud_incarnation(l->fs->log), "have",
-	                 (json_int_t)atomic_load(&l->have), "wait_ms", PROTO_WAIT_MAX_MS, "head",
-	                 "origin", aud_origin(l->fs->log), "groups", (json_int_t)head.groups,
-	                 "last_seq", (json_int_t)head.last_seq, "root", root);
+	                 (json_int_t)atomic_load(&l->have), "wait_ms", wait_ms(l), "head", "origin",
+	                 aud_origin(l->fs->log), "groups", (json_int_t)head.groups, "last_seq",
+	                 (json_int_t)head.last_seq, "root", root);
 }
 
 /* ---------------------------------------------------------------- what the reply says */

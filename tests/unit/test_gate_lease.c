@@ -26,6 +26,7 @@ struct peer { /* policyd, and the gate under test */
 	struct line_server *server;
 	struct line_conn *parked;
 	uint64_t have; /* of the parked poll */
+	int64_t wait_ms;
 	struct conf conf;
 	struct aud_log *log;
 	struct fs *fs;
@@ -45,7 +46,8 @@ static void on_line(void *arg, struct line_conn *conn, const struct line_peer *p
 	assert_string_equal(json_string_value(json_object_get(req, "op")), "lease");
 	assert_int_equal(json_integer_value(json_object_get(req, "incarnation")),
 	                 aud_incarnation(p->log));
-	assert_true(json_integer_value(json_object_get(req, "wait_ms")) <= PROTO_WAIT_MAX_MS);
+	p->wait_ms = json_integer_value(json_object_get(req, "wait_ms"));
+	assert_in_range(p->wait_ms, 0, PROTO_WAIT_MAX_MS);
 	assert_string_equal(json_string_value(json_object_get(head, "origin")), "custos.gate/test");
 	p->parked = conn;
 	p->have = (uint64_t)json_integer_value(json_object_get(req, "have"));
@@ -137,6 +139,7 @@ static void start(struct peer *p)
 	assert_int_equal(lease_start(&opt, &p->lease), 0);
 	next_poll(p);
 	assert_int_equal(p->have, 0);
+	assert_int_equal(p->wait_ms, 0); /* no lease yet: at once */
 }
 
 static int teardown(void **state)
@@ -246,6 +249,7 @@ static void silence_ends_the_lease(void **state)
 	start(p);
 	answer(p, 3, 600, json_pack("[o]", grant_json(7, 1000, "ann")));
 	next_poll(p);
+	assert_true(p->wait_ms < 600); /* must be back before it runs out */
 	g = gate_find(p->fs->gate, 1000, "ann", 7);
 	assert_non_null(g);
 	for (end = clock_boot_ns() + GUARD_NS; gate_check(p->fs->gate, g, 1000) == GATE_OK;)
