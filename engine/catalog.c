@@ -26,7 +26,7 @@ struct catalog {
 	uint8_t *map;
 	size_t bytes;
 	uint64_t count;
-	bool writable;
+	unsigned given_up; /* entries waited for in vain; atomic */
 };
 
 static size_t catalog_bytes(uint64_t count)
@@ -137,7 +137,6 @@ static int map_catalog(int fd, const struct fmt_superblock *sb, bool writable, s
 	if (map == MAP_FAILED)
 		return -errno;
 	c->map = map;
-	c->writable = writable;
 	if (fmt_catalog_header_get(c->map, store, &c->count) < 0 || c->count != sb->segment_count ||
 	    memcmp(store, sb->store, sizeof store) != 0) {
 		munmap(map, c->bytes);
@@ -197,21 +196,35 @@ static int copy_entry(const struct catalog *c, uint64_t segment, struct fmt_cata
 	return fmt_catalog_entry_get((const uint8_t *)copy, segment, out);
 }
 
-int catalog_get(const struct catalog *c, uint64_t segment, struct fmt_catalog_entry *out)
+/* How long a reader waits for an entry to fit. A change takes nanoseconds, but its writer may lose
+ * the processor in the middle of it for as long as a busy machine likes. An entry that is simply
+ * damaged costs the whole wait, and a catalog full of such must not cost hours: so after a few of
+ * them the wait is short. */
+#define PATIENCE_MS   250
+#define IMPATIENCE_MS 5
+#define PATIENT_TIMES 8
+
+int catalog_get(struct catalog *c, uint64_t segment, struct fmt_catalog_entry *out)
 {
 	const struct timespec pause = {.tv_nsec = NSEC_PER_MSEC};
+	unsigned given_up, wait_ms;
 
 	if (segment >= c->count)
 		return -EUCLEAN;
-	/* A change takes nanoseconds unless its writer lost the processor in the middle. */
-	for (int tries = 0; tries < 256; tries++) {
+	for (int tries = 0; tries < 64; tries++) {
 		if (copy_entry(c, segment, out) == 0)
 			return 0;
-		if (tries >= 250)
-			nanosleep(&pause, NULL);
-		else if (tries > 32)
+		if (tries > 16)
 			sched_yield();
 	}
+	given_up = __atomic_load_n(&c->given_up, __ATOMIC_RELAXED);
+	wait_ms = given_up < PATIENT_TIMES ? PATIENCE_MS : IMPATIENCE_MS;
+	for (unsigned ms = 0; ms < wait_ms; ms++) {
+		nanosleep(&pause, NULL);
+		if (copy_entry(c, segment, out) == 0)
+			return 0;
+	}
+	__atomic_fetch_add(&c->given_up, 1, __ATOMIC_RELAXED);
 	return -EUCLEAN;
 }
 
