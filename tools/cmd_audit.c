@@ -66,7 +66,13 @@ static int take_filter(struct cli *cli, struct filter *f)
 		return cli_fail(cli, CLI_USAGE, "--grant \"%s\" is not a number; give one like 7",
 		                grant);
 	if (op) {
-		f->op = aud_op_parse(op);
+		char name[32];
+
+		/* Names have a dash; who types an underscore means it. */
+		snprintf(name, sizeof(name), "%s", op);
+		for (char *p = name; *p; p++)
+			*p = *p == '_' ? '-' : *p;
+		f->op = aud_op_parse(name);
 		if (!f->op)
 			return cli_fail(
 			        cli, CLI_USAGE,

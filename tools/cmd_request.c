@@ -92,7 +92,7 @@ static void print_coverage(const json_t *coverage)
 
 	json_object_foreach((json_t *)(uintptr_t)coverage, camera, c)
 	{
-		if (!json_is_object(c) || cli_int(c, "seconds") == 0)
+		if (json_number_value(json_object_get(c, "seconds")) <= 0)
 			printf("  %s: no footage known in this window\n", camera);
 		else
 			printf("  %s: %s recorded, %s to %s\n", camera,

@@ -44,8 +44,9 @@ static void print_scalar(const char *key, const json_t *value)
 		fputs(json_is_true(value) ? "yes" : "no", stdout);
 	} else if (json_is_real(value)) {
 		printf("%.3g", json_real_value(value));
-	} else if (!json_is_integer(value)) {
-		fputs("-", stdout);
+	} else if (!json_is_integer(value) ||
+	           (ends_with(key, "_us") && json_integer_value(value) >= UINT32_MAX)) {
+		fputs("-", stdout); /* none, or unknown */
 	} else if (strcmp(key, "oldest_ns") == 0 || strcmp(key, "oldest") == 0 ||
 	           strcmp(key, "last") == 0 || strcmp(key, "time") == 0) {
 		fputs(cli_time(value, text), stdout);
@@ -143,7 +144,9 @@ static void print_daemon(const char *name, const json_t *s)
 	printf("%s: running\n", name);
 	json_object_foreach((json_t *)(uintptr_t)s, key, value)
 	{
-		if (strcmp(key, "reachable") == 0)
+		/* "store" is the first of "stores". */
+		if (strcmp(key, "reachable") == 0 ||
+		    (strcmp(key, "store") == 0 && json_object_get(s, "stores")))
 			continue;
 		if (strcmp(key, "cameras") == 0 && json_is_array(value))
 			(void)(print_cameras(value) == 0 || puts("  cameras: out of memory"));

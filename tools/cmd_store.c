@@ -203,6 +203,11 @@ static int scrub(struct cli *cli, const char *dir, struct eng_verify_options *op
 		printf(r.damaged ? "%" PRIu64 " damaged\n" : "no damage\n", r.damaged);
 		status = cli_finish(cli);
 	}
+	if (!r.segments && !status && (opt->camera || opt->segment >= 0))
+		status = cli_fail(cli, CLI_REFUSED,
+		                  "%s: nothing is recorded there under that name or "
+		                  "number; see custos ls",
+		                  dir);
 	if (r.damaged && !status)
 		status = cli_fail(cli, CLI_REFUSED,
 		                  "%s: %" PRIu64 " places are damaged; restore them from "
