@@ -11,13 +11,16 @@
 #include "policyd/lease.h"
 #include "policyd/statejson.h"
 
-#define HOLDERS_MAX 32
+#define HOLDERS_MAX   32
+/* A gate that is told an epoch again and again and never puts it into force gets no new lease. */
+#define BEHIND_MAX_NS (10 * NSEC_PER_SEC)
 
 struct holder {
 	char gate[64];
 	uint64_t incarnation, have;
-	int64_t lease_end; /* boot time */
-	bool ghost;        /* whoever got a lease from an earlier policyd */
+	int64_t lease_end;    /* boot time */
+	bool ghost;           /* whoever got a lease from an earlier policyd */
+	int64_t behind_since; /* boot time of the first of its polls that was behind; 0: is not */
 	struct line_conn *parked;
 	int64_t parked_until;
 	char *checkpoint; /* goes out with the next reply */
@@ -95,6 +98,17 @@ static void answer(struct policyd *p, struct holder *h)
 		                 "set it");
 		return;
 	}
+	if (newer && h->behind_since && clock_boot_ns() - h->behind_since > BEHIND_MAX_NS) {
+		line_reply_error(conn, EAGAIN,
+		                 "lease refused: this gate has not put epoch %llu into force; "
+		                 "restart it",
+		                 (unsigned long long)p->state->epoch);
+		return;
+	}
+	if (!newer)
+		h->behind_since = 0;
+	else if (!h->behind_since)
+		h->behind_since = clock_boot_ns();
 	reply = json_pack("{s:b, s:I, s:i, s:o, s:s}", "ok", 1, "epoch",
 	                  (json_int_t)p->state->epoch, "lease_ms", PROTO_LEASE_MS, "grants",
 	                  newer ? live_grants(p, polclock_now(&p->clock)) : json_null(), "vkey",
@@ -212,6 +226,8 @@ void lease_poll(struct policyd *p, struct line_conn *conn, const struct lease_po
 		log_warn("gate %s says epoch %llu, newest here is %llu: it gets everything anew",
 		         h->gate, (unsigned long long)poll->have,
 		         (unsigned long long)p->state->epoch);
+	if (poll->have > h->have)
+		h->behind_since = 0;
 	h->have = poll->have > p->state->epoch ? 0 : poll->have;
 	free(h->checkpoint);
 	h->checkpoint = poll->checkpoint;
@@ -241,8 +257,8 @@ void lease_settle(struct policyd *p, struct line_conn *conn, uint64_t grant, uin
 	for (size_t i = 0; i < l->n; i++)
 		w.gates += !l->holder[i].ghost && l->holder[i].lease_end > now;
 	l->waiters = more;
+	prune(l, now); /* leases that ended before do not count as silent gates */
 	l->waiters[l->n_waiters++] = w;
-	prune(l, now);
 	settle(p);
 }
 
