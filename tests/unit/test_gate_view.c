@@ -605,7 +605,7 @@ static void late_audio(void **state)
 	struct store *s = *state;
 	struct model *m = calloc(1, sizeof(*m));
 	int64_t t = START + 3 * NSEC_PER_SEC;
-	struct view_file *f;
+	struct view_file *f, x;
 	size_t n;
 
 	run_begin(s, true, true);
@@ -618,6 +618,13 @@ static void late_audio(void **state)
 	 */
 	assert_int_equal(f[0].b_ns, START + 5 * NSEC_PER_SEC);
 	check_file(s, &f[0], m, span_of(&f[0]));
+	/* The key frame at 3 s is durable, its file not whole yet: it has no name. */
+	assert_int_equal(view_find(s->r, CAMERA, START, t + SLICE, SLICE,
+	                           "20231114T221323.000+0000--20231114T221326.000+0000.mp4", &x),
+	                 -ENOENT);
+	assert_int_equal(view_find(s->r, CAMERA, START, t + SLICE, SLICE,
+	                           "20231114T221323.000+0000--20231114T221324.000+0000.mp4", &x),
+	                 0);
 	free(f);
 	free(m);
 }
@@ -820,6 +827,58 @@ static void recycled_beginning(void **state)
 	/* All but the one that the removal has cut, at most. */
 	assert_true(kept + 1 >= n_later);
 	free(later);
+	free(f);
+	free(m);
+}
+
+/* Frames that carry no duration, each in a chunk of its own: times alone decide. */
+static void no_durations(void **state)
+{
+	struct store *s = *state;
+	struct model *m = calloc(1, sizeof(*m));
+
+	run_begin(s, true, false);
+	for (int i = 0; i < 40; i++) {
+		int64_t t = START + 9 * NSEC_PER_SEC + i * FRAME;
+
+		append(s, m, (struct frame){.time = t, .dts = t, .key = i % 8 == 0});
+		store_sync(s);
+	}
+	run_end(s, m);
+	for (int i = 0; i <= 40; i++) {
+		int64_t edge = START + 9 * NSEC_PER_SEC + i * FRAME;
+
+		check_window(s, m, edge, START + 2 * SLICE);
+		check_window(s, m, START, edge);
+		check_window(s, m, edge, edge + 1);
+	}
+	assert_int_equal(check_window(s, m, START, START + 2 * SLICE), 2);
+	free(m);
+}
+
+/* A description that the store does not bear out opens nothing. */
+static void false_descriptions(void **state)
+{
+	struct store *s = *state;
+	struct model *m = calloc(1, sizeof(*m));
+	struct view_file *f, x;
+	struct view *v;
+	size_t n;
+
+	run_begin(s, true, false);
+	append_gops(s, m, PLAIN, START + NSEC_PER_SEC, 4, 25, false, 0);
+	run_end(s, m);
+	assert_int_equal(view_list(s->r, CAMERA, START, START + SLICE, SLICE, &f, &n), 0);
+	assert_int_equal(n, 1);
+	x = f[0];
+	x.size_bytes++;
+	assert_int_equal(view_open(s->r, &x, &v), -EUCLEAN);
+	x = f[0];
+	x.a_ns++;
+	assert_int_equal(view_open(s->r, &x, &v), -ESTALE);
+	x = f[0];
+	x.run++;
+	assert_int_equal(view_open(s->r, &x, &v), -ESTALE);
 	free(f);
 	free(m);
 }
@@ -1038,7 +1097,8 @@ int main(void)
 	        STORE_TEST(slices_hold_all),    STORE_TEST(growing_names),
 	        STORE_TEST(late_audio),         STORE_TEST(growing_windows),
 	        STORE_TEST(writer_died),        STORE_TEST(damaged_bytes),
-	        STORE_TEST(recycled_beginning), STORE_TEST(names_that_are_none),
+	        STORE_TEST(recycled_beginning), STORE_TEST(no_durations),
+	        STORE_TEST(false_descriptions), STORE_TEST(names_that_are_none),
 	        STORE_TEST(random_reads),       STORE_TEST(runs_and_imports),
 	        STORE_TEST(same_names),         STORE_TEST(audio_alone),
 	        STORE_TEST(empty_windows),      STORE_TEST(better_from),
