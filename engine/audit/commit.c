@@ -88,7 +88,7 @@ static int file_switch(struct aud_log *log)
 	int fd = -1, err;
 
 	memcpy(f.prev_leaf, log->prev_leaf, 32);
-	strcpy(f.origin, log->origin);
+	memcpy(f.origin, log->origin, sizeof(f.origin));
 	err = next_take(log, &fd);
 	if (err)
 		return err;

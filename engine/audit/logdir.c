@@ -18,6 +18,19 @@
 
 #define ZEROS_BYTES (256 * KIB)
 
+/* Auditors read through the folder's group, whatever umask and group the daemon has. Where it may
+ * not give the file away, the folder's owner has not asked for it. */
+static int share_with_group(int dir_fd, int fd)
+{
+	struct stat st;
+
+	if (fstat(dir_fd, &st))
+		return -errno;
+	if (fchown(fd, (uid_t)-1, st.st_gid) && errno != EPERM)
+		return -errno;
+	return fchmod(fd, 0640) ? -errno : 0;
+}
+
 int aud_dir_lock(int dir_fd, int *lock_fd)
 {
 	/* An open-file-description lock: readers can ask for it without ever taking it. */
@@ -32,21 +45,13 @@ int aud_dir_lock(int dir_fd, int *lock_fd)
 		close(fd);
 		return err;
 	}
+	err = share_with_group(dir_fd, fd);
+	if (err) {
+		close(fd);
+		return err;
+	}
 	*lock_fd = fd;
 	return 0;
-}
-
-/* Auditors read through the folder's group, whatever umask and group the daemon has. Where it may
- * not give the file away, the folder's owner has not asked for it. */
-static int share_with_group(int dir_fd, int fd)
-{
-	struct stat st;
-
-	if (fstat(dir_fd, &st))
-		return -errno;
-	if (fchown(fd, (uid_t)-1, st.st_gid) && errno != EPERM)
-		return -errno;
-	return fchmod(fd, 0640) ? -errno : 0;
 }
 
 static int zeros_write(int fd, uint64_t bytes)

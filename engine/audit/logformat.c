@@ -10,11 +10,13 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#define FILE_MAGIC     "CUSTLOG1"
-#define GROUP_MAGIC    "CUSTGRP1"
 #define DIGEST_BYTES   16u
 #define FILE_DIGEST_AT (AUD_FMT_FILE_HEADER - DIGEST_BYTES)
 #define HEAD_DIGEST_AT 112u
+
+/* Eight bytes, not strings. */
+static const char file_magic[8] = "CUSTLOG1";
+static const char group_magic[8] = "CUSTGRP1";
 
 static void digest_two(const void *a, size_t a_len, const void *b, size_t b_len,
                        uint8_t out[DIGEST_BYTES])
@@ -41,7 +43,7 @@ void aud_fmt_file_put(const struct aud_fmt_file *f, uint8_t out[AUD_FMT_FILE_HEA
 	size_t len = strnlen(f->origin, AUD_FMT_ORIGIN_MAX);
 
 	memset(out, 0, AUD_FMT_FILE_HEADER);
-	memcpy(out, FILE_MAGIC, 8);
+	memcpy(out, file_magic, 8);
 	le32_put(out + 8, AUD_FMT_VERSION);
 	le64_put(out + 16, f->number);
 	le64_put(out + 24, f->bytes);
@@ -59,7 +61,7 @@ int aud_fmt_file_get(const uint8_t in[AUD_FMT_FILE_HEADER], struct aud_fmt_file 
 	size_t len = le16_get(in + 80);
 
 	digest_two(in, FILE_DIGEST_AT, NULL, 0, digest);
-	if (memcmp(in, FILE_MAGIC, 8) != 0 || le32_get(in + 8) != AUD_FMT_VERSION ||
+	if (memcmp(in, file_magic, 8) != 0 || le32_get(in + 8) != AUD_FMT_VERSION ||
 	    memcmp(digest, in + FILE_DIGEST_AT, DIGEST_BYTES) != 0)
 		return -EUCLEAN;
 	if (len == 0 || len > AUD_FMT_ORIGIN_MAX || !utf8_valid((const char *)in + 82, len))
@@ -145,7 +147,7 @@ int aud_fmt_record_get(const uint8_t *in, size_t len, struct aud_record *r, cons
 void aud_fmt_group_put(const struct aud_fmt_group *g, uint8_t *out)
 {
 	memset(out, 0, AUD_FMT_GROUP_HEAD);
-	memcpy(out, GROUP_MAGIC, 8);
+	memcpy(out, group_magic, 8);
 	le64_put(out + 8, g->number);
 	le64_put(out + 16, g->first_seq);
 	le32_put(out + 24, g->records);
@@ -157,7 +159,7 @@ void aud_fmt_group_put(const struct aud_fmt_group *g, uint8_t *out)
 int aud_fmt_group_head_get(const uint8_t in[AUD_FMT_GROUP_HEAD], struct aud_fmt_group *g)
 {
 	memset(g, 0, sizeof(*g));
-	if (memcmp(in, GROUP_MAGIC, 8) != 0)
+	if (memcmp(in, group_magic, 8) != 0)
 		return -EUCLEAN;
 	g->number = le64_get(in + 8);
 	g->first_seq = le64_get(in + 16);

@@ -192,7 +192,7 @@ static struct aud_log *log_new(const char *dir, const struct aud_options *opt)
 		return NULL;
 	log->fd = log->next_fd = log->lock_fd = log->dir_fd = -1;
 	log->opt = *opt;
-	strcpy(log->origin, opt->origin);
+	snprintf(log->origin, sizeof(log->origin), "%s", opt->origin);
 	log->opt.origin = log->origin;
 	log->dir = strdup(dir);
 	boot_id_read(log->boot_id);

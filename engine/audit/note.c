@@ -30,10 +30,8 @@ bool note_name_ok(const char *name, size_t len)
 void note_key_id(const char *name, const uint8_t pub[NOTE_PUB_BYTES], uint8_t id[NOTE_ID_BYTES])
 {
 	uint8_t buf[NOTE_NAME_MAX + 2 + NOTE_PUB_BYTES], sum[32];
-	size_t len = strlen(name);
+	size_t len = (size_t)snprintf((char *)buf, NOTE_NAME_MAX + 1, "%s\n", name);
 
-	memcpy(buf, name, len);
-	buf[len++] = '\n';
 	buf[len++] = NOTE_ALG_ED25519;
 	memcpy(buf + len, pub, NOTE_PUB_BYTES);
 	if (!EVP_Digest(buf, len + NOTE_PUB_BYTES, sum, NULL, EVP_sha256(), NULL))

@@ -133,11 +133,11 @@ static int key_make(const char *path, EVP_PKEY **out, char *err, size_t err_byte
 /* Writes path.pub if it is missing; otherwise it must be this key's. */
 static int pub_ensure(const struct note_key *key, const char *path, char *err, size_t err_bytes)
 {
-	char file[PATH_MAX], vkey[NOTE_VKEY_MAX + 1], *have = NULL;
+	char file[PATH_MAX], text[NOTE_VKEY_MAX], vkey[NOTE_VKEY_MAX + 1], *have = NULL;
 	int r;
 
-	note_key_vkey(key, vkey);
-	strcat(vkey, "\n");
+	note_key_vkey(key, text);
+	snprintf(vkey, sizeof(vkey), "%s\n", text);
 	if ((size_t)snprintf(file, sizeof(file), "%s.pub", path) >= sizeof(file)) {
 		snprintf(err, err_bytes, "the path of signing key %s is too long", path);
 		return -ENAMETOOLONG;
@@ -176,7 +176,7 @@ int note_key_open(const char *path, const char *name, struct note_key **out, boo
 		snprintf(err, err_bytes, "out of memory");
 		return -ENOMEM;
 	}
-	strcpy(key->name, name);
+	snprintf(key->name, sizeof(key->name), "%s", name);
 	r = key_load(path, &key->pkey, err, err_bytes);
 	if (r == -ENOENT) {
 		r = key_make(path, &key->pkey, err, err_bytes);

@@ -168,8 +168,8 @@ static int first_file_missing(struct aud_scan *s, struct aud_scan_fault *fault)
 
 int aud_scan_open(struct aud_scan *s, const char *dir, struct aud_scan_fault *fault)
 {
-	struct aud_fmt_file f;
-	uint64_t size;
+	struct aud_fmt_file f = {0};
+	uint64_t size = 0;
 	int fd, err;
 
 	memset(s, 0, sizeof(*s));
@@ -394,8 +394,8 @@ static bool at_end(struct aud_scan *s, bool fresh)
 /* 1: in the next file, or something has appeared in this one; 0: no more. */
 static int file_next(struct aud_scan *s, struct aud_scan_fault *fault)
 {
-	struct aud_fmt_file f;
-	uint64_t size;
+	struct aud_fmt_file f = {0};
+	uint64_t size = 0;
 	int fd, err = file_open(s, s->file + 1, &fd, &f, &size, fault);
 
 	if (err && err != -ENOENT)
@@ -481,9 +481,9 @@ int aud_scan_end_check(struct aud_scan *s, struct aud_scan_fault *fault)
 
 int aud_scan_seek(struct aud_scan *s, uint64_t seq, struct aud_scan_fault *fault)
 {
-	struct aud_fmt_file f;
-	uint64_t size, least, low = 1, high, middle;
-	int fd, err = files_range(s, &least, &high);
+	struct aud_fmt_file f = {0};
+	uint64_t size = 0, least = 0, low = 1, high, middle;
+	int fd = -1, err = files_range(s, &least, &high);
 
 	if (err)
 		return err;

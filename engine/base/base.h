@@ -13,15 +13,15 @@
 #include <string.h>
 #include <sys/types.h>
 
-#define MUST_CHECK __attribute__((warn_unused_result))
+#define MUST_CHECK   __attribute__((warn_unused_result))
 #define PRINTF(a, b) __attribute__((format(printf, a, b)))
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 
-#define NSEC_PER_SEC INT64_C(1000000000)
+#define NSEC_PER_SEC  INT64_C(1000000000)
 #define NSEC_PER_MSEC INT64_C(1000000)
-#define KIB UINT64_C(1024)
-#define MIB (UINT64_C(1024) * KIB)
-#define GIB (UINT64_C(1024) * MIB)
+#define KIB           UINT64_C(1024)
+#define MIB           (UINT64_C(1024) * KIB)
+#define GIB           (UINT64_C(1024) * MIB)
 
 static inline uint64_t align_up(uint64_t n, uint64_t power_of_two)
 {
@@ -132,9 +132,9 @@ enum log_level { LOG_ERR = 3, LOG_WARN = 4, LOG_INFO = 6, LOG_DEBUG = 7 };
  * ($JOURNAL_STREAM) lines carry the <N> priority prefix. */
 void log_setup(const char *program, enum log_level max_level);
 void log_at(enum log_level level, const char *format, ...) PRINTF(2, 3);
-#define log_err(...) log_at(LOG_ERR, __VA_ARGS__)
-#define log_warn(...) log_at(LOG_WARN, __VA_ARGS__)
-#define log_info(...) log_at(LOG_INFO, __VA_ARGS__)
+#define log_err(...)   log_at(LOG_ERR, __VA_ARGS__)
+#define log_warn(...)  log_at(LOG_WARN, __VA_ARGS__)
+#define log_info(...)  log_at(LOG_INFO, __VA_ARGS__)
 #define log_debug(...) log_at(LOG_DEBUG, __VA_ARGS__)
 
 /* ---- daemons (daemon.c) ---- */
