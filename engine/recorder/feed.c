@@ -152,7 +152,8 @@ void feed_ended(struct camera *c, bool import)
 	}
 	in->refused = 0;
 	in->frames = in->bytes = 0;
-	snprintf(c->cause, sizeof(c->cause), "%s", import ? c->cause : "");
+	if (!import)
+		c->cause[0] = 0;
 }
 
 static void reply_refused(struct feed *f)

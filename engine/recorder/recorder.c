@@ -76,8 +76,10 @@ int recorder_open_stores(struct recorder *r, char *err, size_t err_bytes)
 		r->n_stores++;
 		int e = store_open(r, &r->stores[i], &r->conf->stores[i], why, sizeof(why));
 		if (e) {
-			snprintf(err, err_bytes, "store \"%s\": %s", r->conf->stores[i].name,
-			         why[0] ? why : strerror(-e));
+			bool hint = e != -EBUSY && !strstr(why, "fsck");
+			snprintf(err, err_bytes, "store \"%s\": %s%s", r->conf->stores[i].name,
+			         why[0] ? why : strerror(-e),
+			         hint ? "; run custos init, or custos fsck --rebuild" : "");
 			return e;
 		}
 	}
