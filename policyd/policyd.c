@@ -82,15 +82,14 @@ static int make_folders(const struct conf *c)
 }
 
 /* Opens or makes the key while still root, and gives it to the daemon's user. */
-static int open_key(const struct conf *c, struct note_key **key)
+static int open_key(const struct conf *c, struct note_key **key, bool *made)
 {
-	char path[PATH_MAX], line[256], vkey[NOTE_VKEY_MAX], print[80];
-	bool made;
+	char path[PATH_MAX], line[256];
 	uid_t uid;
 	int err;
 
 	conf_path(c, CONF_KEY_SIGN, path, sizeof(path));
-	err = note_key_open(path, "custos.policy", key, &made, line, sizeof(line));
+	err = note_key_open(path, "custos.policy", key, made, line, sizeof(line));
 	if (err) {
 		log_err("signing key: %s", line);
 		return err;
@@ -101,9 +100,6 @@ static int open_key(const struct conf *c, struct note_key **key)
 		*key = NULL;
 		return fail("cannot give away", path, err);
 	}
-	note_key_vkey(*key, vkey);
-	if (!note_fingerprint(vkey, print))
-		log_info("%s signing key, fingerprint %s", made ? "made a" : "the", print);
 	return 0;
 }
 
@@ -126,7 +122,7 @@ static int serve(struct policyd *p, struct line_server *server, int signal_fd)
 	}
 }
 
-static int run(const struct conf *c, struct note_key *key)
+static int run(const struct conf *c, struct note_key *key, bool made)
 {
 	struct line_server *server = NULL;
 	struct policyd p;
@@ -141,6 +137,7 @@ static int run(const struct conf *c, struct note_key *key)
 		close(signal_fd);
 		return err;
 	}
+	log_info("%s signing key, fingerprint %s", made ? "made a" : "the", p.fingerprint);
 	conf_path(c, CONF_SOCK_POLICY, path, sizeof(path));
 	err = line_server_open(path, policyd_handle, policyd_gone, &p, &server);
 	if (err) {
@@ -210,7 +207,7 @@ static int parse_args(int argc, char **argv, const char **config, bool *only_che
 int main(int argc, char **argv)
 {
 	const char *config = NULL, *groups[2] = {NULL};
-	bool only_check = false;
+	bool only_check = false, made = false;
 	struct note_key *key = NULL;
 	struct conf *conf;
 	char line[512];
@@ -233,13 +230,13 @@ int main(int argc, char **argv)
 	umask(022);
 	err = make_folders(conf);
 	if (!err)
-		err = open_key(conf, &key);
+		err = open_key(conf, &key, &made);
 	groups[0] = conf->audit_group;
 	if (!err)
 		err = daemon_drop(conf->policy_user, groups);
 	umask(027);
 	if (!err)
-		err = run(conf, key);
+		err = run(conf, key, made);
 	note_key_close(key);
 	conf_free(conf);
 	return err ? 1 : 0;

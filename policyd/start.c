@@ -30,9 +30,9 @@ static int open_log(struct policyd *p, const char *dir, char *err, size_t err_by
 
 	if (ret == -EUCLEAN)
 		snprintf(err, err_bytes,
-		         "the audit log %s does not verify: %s; everything stays denied: "
-		         "keep it as evidence and restore a copy that verifies",
-		         dir, line);
+		         "%s; everything stays denied: keep the log as evidence and restore a "
+		         "copy that verifies",
+		         line);
 	else if (ret)
 		snprintf(err, err_bytes, "the audit log %s cannot be opened: %s", dir,
 		         line[0] ? line : line_errno_name(-ret));
