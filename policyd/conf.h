@@ -13,26 +13,26 @@
 struct conf_store {
 	char *name, *path;
 	int64_t flush_ns;      /* "1s" */
-	bool leaves;	       /* integrity = "sha256" (default) or "xxh3" */
+	bool leaves;           /* integrity = "sha256" (default) or "xxh3" */
 	uint64_t memory_bytes; /* "256M" */
 };
 struct conf_camera {
 	char *name;
-	char *store;	   /* name of a store; the only one when left out */
-	char *source;	   /* URL, or "feed" */
-	char *credential;  /* file "user:password", 0400, or NULL */
-	char **feeders;	   /* user names, "uid:N", "@group"; NULL-terminated */
-	bool audio;	   /* default true */
-	int64_t stall_ns;  /* "10s" */
+	char *store;      /* name of a store; the only one when left out */
+	char *source;     /* URL, or "feed" */
+	char *credential; /* file "user:password", 0400, or NULL */
+	char **feeders;   /* user names, "uid:N", "@group"; NULL-terminated */
+	bool audio;       /* default true */
+	int64_t stall_ns; /* "10s" */
 };
 struct conf {
-	char *file;	/* where it came from */
+	char *file;     /* where it came from */
 	char *timezone; /* "UTC" */
 	char *run, *state, *policy;
 	char *recorder_user, *policy_user, *gate_user; /* custos-rec, custos-pol, custos-gate */
-	char *store_group, *audit_group;	       /* custos-store, custos-audit */
-	char *mount;				       /* gate { mount } */
-	int64_t slice_ns;			       /* gate { slice }, 10 min */
+	char *store_group, *audit_group;               /* custos-store, custos-audit */
+	char *mount;                                   /* gate { mount } */
+	int64_t slice_ns;                              /* gate { slice }, 10 min */
 	struct conf_store *stores;
 	size_t n_stores;
 	struct conf_camera *cameras;
@@ -52,9 +52,15 @@ const struct conf_store *conf_store(const struct conf *c, const char *name);
  *   CONF_KEY_SIGN     state/keys/sign            CONF_KEY_PUB     state/keys/sign.pub
  *   CONF_DB           state/policy/policy.db */
 enum conf_path {
-	CONF_SOCK_POLICY, CONF_SOCK_RECORD, CONF_SOCK_GATE,
-	CONF_LOG_POLICY, CONF_LOG_RECORD, CONF_LOG_GATE,
-	CONF_KEY_SIGN, CONF_KEY_PUB, CONF_DB,
+	CONF_SOCK_POLICY,
+	CONF_SOCK_RECORD,
+	CONF_SOCK_GATE,
+	CONF_LOG_POLICY,
+	CONF_LOG_RECORD,
+	CONF_LOG_GATE,
+	CONF_KEY_SIGN,
+	CONF_KEY_PUB,
+	CONF_DB,
 };
 const char *conf_path(const struct conf *c, enum conf_path which, char *out, size_t out_bytes);
 /* Uid of a daemon's configured user, from NSS at the time of the call. -ENOENT. */

@@ -46,13 +46,19 @@ char *cli_join(const json_t *array)
 	size_t i;
 	char *out;
 
-	json_array_foreach(array, i, item) bytes += json_string_length(item) + 2;
+	json_array_foreach(array, i, item)
+	{
+		bytes += json_string_length(item) + 2;
+	}
 	out = calloc(1, bytes);
 	if (!out)
 		return NULL;
-	json_array_foreach(array, i, item) used +=
-	        (size_t)snprintf(out + used, bytes - used, "%s%s", i ? ", " : "",
-	                         json_is_string(item) ? json_string_value(item) : "");
+	json_array_foreach(array, i, item)
+	{
+		const char *text = json_is_string(item) ? json_string_value(item) : "";
+
+		used += (size_t)snprintf(out + used, bytes - used, "%s%s", i ? ", " : "", text);
+	}
 	return out;
 }
 

@@ -48,7 +48,10 @@ int cmd_grants(struct cli *cli)
 	}
 	t = table_new(heads);
 	if (t)
-		json_array_foreach(list, i, g) add_row(t, g);
+		json_array_foreach(list, i, g)
+		{
+			add_row(t, g);
+		}
 	status = t && table_print(t, stdout) == 0
 	                 ? cli_finish(cli)
 	                 : cli_fail(cli, CLI_REFUSED, "out of memory; free some");

@@ -63,9 +63,16 @@ static int print_list(struct cli *cli, const json_t *list, bool gaps)
 	const json_t *r;
 	size_t i;
 
-	if (t)
-		json_array_foreach(list, i, r)(gaps ? add_gap : add_run)(t, r);
-	if (!t || table_print(t, stdout) != 0)
+	if (!t)
+		return cli_fail(cli, CLI_REFUSED, "out of memory; free some");
+	json_array_foreach(list, i, r)
+	{
+		if (gaps)
+			add_gap(t, r);
+		else
+			add_run(t, r);
+	}
+	if (table_print(t, stdout) != 0)
 		return cli_fail(cli, CLI_REFUSED, "out of memory; free some");
 	return cli_finish(cli);
 }

@@ -38,7 +38,10 @@ static int print_list(struct cli *cli, const json_t *list)
 
 	if (!t)
 		return cli_fail(cli, CLI_REFUSED, "out of memory; free some");
-	json_array_foreach(list, i, r) add_row(t, r);
+	json_array_foreach(list, i, r)
+	{
+		add_row(t, r);
+	}
 	if (table_print(t, stdout) != 0)
 		return cli_fail(cli, CLI_REFUSED, "out of memory; free some");
 	return cli_finish(cli);

@@ -76,7 +76,10 @@ static void print_value(const char *key, const json_t *value, int depth)
 		putchar('\n');
 		return;
 	}
-	json_array_foreach(value, i, item) print_value(key, item, depth);
+	json_array_foreach(value, i, item)
+	{
+		print_value(key, item, depth);
+	}
 }
 
 static void print_tree(const char *name, const json_t *object, int depth)
@@ -88,7 +91,9 @@ static void print_tree(const char *name, const json_t *object, int depth)
 		return;
 	printf("%*s%s:\n", depth * 2, "", name);
 	json_object_foreach((json_t *)(uintptr_t)object, key, value)
-	        print_value(key, value, depth + 1);
+	{
+		print_value(key, value, depth + 1);
+	}
 }
 
 static void print_rate(struct table *t, const json_t *c)

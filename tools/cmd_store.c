@@ -176,19 +176,20 @@ static json_t *report_json(const struct eng_verify_report *r)
 	                 (json_int_t)r->damaged);
 }
 
-static int scrub(struct cli *cli, const char *dir, struct eng_verify_options *opt)
+static int scrub(struct cli *cli, const char *dir, const struct eng_verify_options *what)
 {
 	struct scrub s = {.cli = cli, .bar = !cli->json && isatty(STDERR_FILENO)};
+	struct eng_verify_options opt = *what;
 	struct eng_verify_report r = {0};
 	char err[512], size[CLI_TIME_MAX];
 	json_t *out;
 	int status;
 
 	s.findings = cli->json ? json_array() : NULL;
-	opt->finding = on_finding;
-	opt->progress = on_progress;
-	opt->arg = &s;
-	if (eng_verify(dir, opt, &r, err, sizeof(err)) != 0) {
+	opt.finding = on_finding;
+	opt.progress = on_progress;
+	opt.arg = &s;
+	if (eng_verify(dir, &opt, &r, err, sizeof(err)) != 0) {
 		json_decref(s.findings);
 		return cli_fail(cli, CLI_REFUSED, "%s", err);
 	}
@@ -203,7 +204,7 @@ static int scrub(struct cli *cli, const char *dir, struct eng_verify_options *op
 		printf(r.damaged ? "%" PRIu64 " damaged\n" : "no damage\n", r.damaged);
 		status = cli_finish(cli);
 	}
-	if (!r.segments && !status && (opt->camera || opt->segment >= 0))
+	if (!r.segments && !status && (opt.camera || opt.segment >= 0))
 		status = cli_fail(cli, CLI_REFUSED,
 		                  "%s: nothing is recorded there under that name or "
 		                  "number; see custos ls",

@@ -3,6 +3,7 @@
  *
  * Names of cameras and people are often Chinese; such a character has three bytes and two columns.
  */
+#include <assert.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -77,19 +78,21 @@ void text_tame(char *text)
 struct table *table_new(const char *const *heads)
 {
 	struct table *t = calloc(1, sizeof(*t));
+	bool *right;
 
 	if (!t)
 		return NULL;
 	while (heads[t->columns])
 		t->columns++;
-	t->right = calloc(t->columns, sizeof(*t->right));
-	if (!t->right) {
+	assert(t->columns > 0);
+	t->right = right = calloc(t->columns, sizeof(*right));
+	if (!right) {
 		free(t);
 		return NULL;
 	}
-	for (size_t i = 0; i < t->columns; i++) {
-		t->right[i] = heads[i][0] == '>';
-		table_cell(t, heads[i] + t->right[i]);
+	for (size_t i = 0; heads[i]; i++) {
+		right[i] = heads[i][0] == '>';
+		table_cell(t, heads[i] + right[i]);
 	}
 	return t;
 }
