@@ -171,6 +171,36 @@ static void test_changes(void **state)
 	catalog_close(r);
 }
 
+struct overrun {
+	struct catalog *w;
+	bool done;
+};
+/* The writer comes round while a reader is reading the ring. */
+static void overrun(void *arg, uint64_t segment)
+{
+	struct overrun *o = arg;
+	struct fmt_catalog_entry e = entry_of(2);
+
+	(void)segment;
+	for (unsigned i = 0; i < FMT_CATALOG_RING && !o->done; i++)
+		catalog_put(o->w, 1, &e);
+	o->done = true;
+}
+
+static void test_overrun_while_reading(void **state)
+{
+	struct overrun o = {.w = open_it(*state, true)};
+	struct catalog *r = open_it(*state, false);
+	struct fmt_catalog_entry e = entry_of(1);
+	uint64_t now;
+
+	catalog_put(o.w, 5, &e);
+	catalog_put(o.w, 6, &e);
+	assert_false(catalog_changes(r, 0, &now, overrun, &o));
+	catalog_close(o.w);
+	catalog_close(r);
+}
+
 static void test_unclean_writer_makes_readers_reread(void **state)
 {
 	struct catalog *w = open_it(*state, true), *r = open_it(*state, false);
@@ -374,6 +404,7 @@ int main(void)
 	        cmocka_unit_test_setup_teardown(test_changes, setup, teardown),
 	        cmocka_unit_test_setup_teardown(test_unclean_writer_makes_readers_reread, setup,
 	                                        teardown),
+	        cmocka_unit_test_setup_teardown(test_overrun_while_reading, setup, teardown),
 	        cmocka_unit_test_setup_teardown(test_superseded, setup, teardown),
 	        cmocka_unit_test_setup_teardown(test_threads, setup, teardown),
 	        cmocka_unit_test_setup_teardown(test_processes, setup, teardown),

@@ -397,6 +397,34 @@ static void test_segment_of_another_store(void **state)
 	kit_store_remove(&other);
 }
 
+/* Two chunks in each other's place: every digest holds, and yet neither is what was asked for. */
+static void test_misplaced_chunks(void **state)
+{
+	struct box *b = *state;
+	uint32_t total;
+	uint8_t *one, *two;
+	int fd;
+
+	two_segments(b, FMT_STATE_SEALED);
+	total = b->chunks[1].total_bytes;
+	assert_int_equal(total, b->chunks[2].total_bytes);
+	one = malloc(total);
+	two = malloc(total);
+	fd = store_open_segment(b->store.dir, 0, O_RDWR);
+	assert_true(one && two && fd >= 0);
+	assert_int_equal(file_pread_full(fd, one, total, b->chunks[1].offset), 0);
+	assert_int_equal(file_pread_full(fd, two, total, b->chunks[2].offset), 0);
+	assert_int_equal(file_pwrite_full(fd, one, total, b->chunks[2].offset), 0);
+	assert_int_equal(file_pwrite_full(fd, two, total, b->chunks[1].offset), 0);
+	close(fd);
+	free(one);
+	free(two);
+	assert_int_equal(read_chunk(b, &b->chunks[0]), 0);
+	assert_int_equal(read_chunk(b, &b->chunks[1]), -EUCLEAN);
+	assert_int_equal(read_chunk(b, &b->chunks[2]), -EUCLEAN);
+	assert_int_equal(read_chunk(b, &b->chunks[3]), 0);
+}
+
 static void test_short_file(void **state)
 {
 	struct box *b = *state;
@@ -691,6 +719,7 @@ int main(void)
 	        T(test_rot_in_footer),
 	        T(test_rot_in_segment_header),
 	        T(test_segment_of_another_store),
+	        T(test_misplaced_chunks),
 	        T(test_short_file),
 	        T(test_rot_in_open_segment),
 	        T(test_recycled),
