@@ -251,7 +251,7 @@ static bool near_window(const struct sel *s, const struct sel_state *w, const st
 {
 	int64_t last = INT64_MIN;
 
-	for (unsigned k = 0; k <= s->audio; k++)
+	for (unsigned k = 0; k < s->run.setup.n_tracks; k++)
 		if (c->track[k].frames && c->track[k].last_ns > last)
 			last = c->track[k].last_ns;
 	return c->frame_count && last >= w->a && c->first_ns < time_add(w->b, 2 * SEL_LAG_NS);
@@ -402,7 +402,7 @@ int sel_end(struct sel *s, int64_t a_ns, int64_t slice_end_ns, int64_t to_ns, in
 	*at_key = false;
 	*growing = false;
 	while (slice_end_ns < to_ns) { /* GOPs can be long: look further until a key frame */
-		int64_t hi = time_add(slice_end_ns, reach), key;
+		int64_t hi = time_add(slice_end_ns, reach), key = to_ns;
 
 		rc = sel_load(s, a_ns, hi);
 		if (!rc)

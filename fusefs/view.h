@@ -18,9 +18,10 @@
  *     on to resolve, to the same bytes as then. A file is listed only when nothing can join it.
  *
  * Layout version 1 (mp4.c says it box by box): ftyp, moov, mdat (64-bit size). Tables are never
- * run-length compressed: stts and ctts one entry a sample, stsz a sample, stss a key frame, stsc and
- * co64 one a (store chunk, track) with samples — so the size is sums over index entries alone, and
- * no payload is read for it. mdat holds the selected payload bytes, chunk by chunk, track by track.
+ * run-length compressed: stts and ctts one entry a sample, stsz a sample, stss a key frame, stsc
+ * and co64 one a (store chunk, track) with samples — so the size is sums over index entries alone,
+ * and no payload is read for it. mdat holds the selected payload bytes, chunk by chunk, track by
+ * track.
  */
 #ifndef CUSTOS_VIEW_H
 #define CUSTOS_VIEW_H
@@ -28,31 +29,31 @@
 #include "engine/engine.h"
 
 #define VIEW_LAYOUT_VERSION 1
-#define VIEW_NAME_MAX 96
+#define VIEW_NAME_MAX       96
 
 struct view_file {
 	char camera[ENG_CAMERA_MAX];
 	uint8_t stream[ENG_UUID_BYTES];
 	uint64_t run;
-	int64_t a_ns, b_ns;		/* the function's arguments */
-	int64_t first_ns, end_ns;	/* what it truly contains: first frame; end of the last, or, where
-					 * it ends at a key frame of the window, that frame's time */
+	int64_t a_ns, b_ns;       /* the function's arguments */
+	int64_t first_ns, end_ns; /* what it truly contains: first frame; end of the last, or, where
+	                           * it ends at a key frame of the window, that frame's time */
 	uint64_t size_bytes;
 	bool imported;
-	bool clock_synced;		/* on every chunk that it takes from */
-	bool growing;			/* not its slice's whole: still being recorded, or found by an
-					 * earlier name */
-	char name[VIEW_NAME_MAX];	/* 20261120T081500.040+0800--20261120T082500.080+0800.mp4 */
+	bool clock_synced;        /* on every chunk that it takes from */
+	bool growing;             /* not its slice's whole: still being recorded, or found by an
+	                           * earlier name */
+	char name[VIEW_NAME_MAX]; /* 20261120T081500.040+0800--20261120T082500.080+0800.mp4 */
 };
 /* The files of CAMERA inside the window, sorted by first_ns; names are unique (a stream or run that
  * would collide gets "-2" before ".mp4", in a stable order; imported footage gets "-imported").
  * Only frames in [from, to) determine anything here. malloc'ed. */
 int view_list(struct eng_reader *r, const char *camera, int64_t from_ns, int64_t to_ns,
-	      int64_t slice_ns, struct view_file **out, size_t *n) MUST_CHECK;
+              int64_t slice_ns, struct view_file **out, size_t *n) MUST_CHECK;
 /* The file that `name` means inside the window: one of view_list()'s, or a shorter earlier name of
  * a slice that was being recorded. -ENOENT. Reads little for a name that cannot be. */
 int view_find(struct eng_reader *r, const char *camera, int64_t from_ns, int64_t to_ns,
-	      int64_t slice_ns, const char *name, struct view_file *out) MUST_CHECK;
+              int64_t slice_ns, const char *name, struct view_file *out) MUST_CHECK;
 
 struct view; /* an open virtual file: its tables, in memory; immutable, shareable by threads */
 /* -ENOENT, -ESTALE (recycled), -EUCLEAN (damaged), -EIO, -ENOMEM. view_size() equals
@@ -63,9 +64,9 @@ uint64_t view_size(const struct view *v);
 /* Bytes [offset, offset+len) clipped to the size; *got says how many. Verified; errors as
  * eng_chunk_read(): recycled or damaged data is never served. */
 int view_read(struct view *v, uint64_t offset, size_t len, void *buf, size_t *got) MUST_CHECK;
-/* What `from` would have had to be so that the footage right after `from` were delivered: the time of
- * the last key frame before it in the same run; ENG_NO_TIME when delivery starts at `from` or nothing
- * is missing. For GRANT.txt. */
+/* What `from` would have had to be so that the footage right after `from` were delivered: the time
+ * of the last key frame before it in the same run; ENG_NO_TIME when delivery starts at `from` or
+ * nothing is missing. For GRANT.txt. */
 int64_t view_better_from(struct eng_reader *r, const char *camera, int64_t from_ns);
 
 #endif
