@@ -185,7 +185,7 @@ static void stop(struct server *s)
 	sweep_stop(s->sweep);
 	if (s->signals_on) {
 		/* It may still wait for a signal: unmounted by hand. */
-		pthread_kill(s->signals, SIGTERM);
+		kill(getpid(), SIGTERM);
 		pthread_join(s->signals, NULL);
 	}
 	fs_free(s->ref.fs);

@@ -127,7 +127,7 @@ int gate_list(struct gate *g, uid_t caller, const char *user, struct grant ***ou
 {
 	*n = 0;
 	pthread_rwlock_rdlock(&g->lock);
-	*out = calloc(g->n + 1, sizeof(**out));
+	*out = calloc(g->n + 1, sizeof(struct grant *));
 	for (size_t i = 0; *out && i < g->n; i++)
 		if (!strcmp(g->grants[i]->user, user) &&
 		    gate_check(g, g->grants[i], caller) == GATE_OK)
@@ -171,7 +171,7 @@ static int build(struct gate *g, json_t *list, struct grant **fresh, size_t *n)
 		struct grant *x = same_in(g->grants, g->n, o);
 		int ret = 0;
 
-		if (state && strcmp(state, "active"))
+		if (state && strcmp(state, "active") != 0)
 			continue;
 		if (x)
 			grant_get(x);
@@ -187,7 +187,7 @@ static int build(struct gate *g, json_t *list, struct grant **fresh, size_t *n)
 		}
 		fresh[(*n)++] = x;
 	}
-	qsort(fresh, *n, sizeof(*fresh), by_number);
+	qsort(fresh, *n, sizeof(struct grant *), by_number);
 	return 0;
 }
 
@@ -199,8 +199,8 @@ int gate_apply(struct gate *g, json_t *list, struct grant ***gone, size_t *n_gon
 
 	if (!json_is_array(list))
 		return -EINVAL;
-	fresh = calloc(json_array_size(list) + 1, sizeof(*fresh));
-	*gone = calloc(g->n + 1, sizeof(**gone));
+	fresh = calloc(json_array_size(list) + 1, sizeof(struct grant *));
+	*gone = calloc(g->n + 1, sizeof(struct grant *));
 	*n_gone = 0;
 	ret = fresh && *gone ? build(g, list, fresh, &n) : -ENOMEM;
 	if (ret) { /* out of memory: deny everything rather than serve what may be revoked */

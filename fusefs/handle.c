@@ -183,7 +183,7 @@ int handles_of(struct handles *hs, const struct grant *g, struct handle ***out, 
 {
 	*n = 0;
 	pthread_mutex_lock(&hs->lock);
-	*out = calloc(hs->n + 1, sizeof(**out));
+	*out = calloc(hs->n + 1, sizeof(struct handle *));
 	for (uint32_t i = 0; *out && i < hs->n_slots; i++) {
 		struct handle *h = hs->slots[i].handle;
 

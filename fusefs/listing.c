@@ -10,6 +10,7 @@
  * edges of the window, never of the day, or files over midnight would differ from day to day.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "fusefs/listing.h"
@@ -134,7 +135,7 @@ static void entry_store(struct listings *l, struct grant *g, uint32_t camera, co
 	entry_clear(e);
 	e->grant = g;
 	e->camera = camera;
-	strcpy(e->day, day);
+	snprintf(e->day, sizeof(e->day), "%s", day);
 	e->list = list;
 	list->refs++;
 	e->change = change;
@@ -243,7 +244,7 @@ int listing_find(struct listings *l, struct grant *g, uint32_t camera, const cha
 		return -ENOENT;
 	ret = view_find(r, g->cameras[camera], g->from_ns, g->to_ns, l->slice_ns, name, out);
 	if (!ret &&
-	    (out->first_ns < day_from || out->first_ns >= day_to || strcmp(out->name, name)))
+	    (out->first_ns < day_from || out->first_ns >= day_to || strcmp(out->name, name) != 0))
 		ret = -ENOENT;
 	return ret;
 }
@@ -270,7 +271,7 @@ static int add_days(char (**days)[TREE_DAY_MAX], size_t *n, int64_t from, int64_
 		if (strlen(text) >= TREE_DAY_MAX || day_bounds(text, &day_from, &day_to) ||
 		    day_to <= from)
 			return -EINVAL;
-		strcpy((*days)[(*n)++], text);
+		memcpy((*days)[(*n)++], text, strlen(text) + 1);
 		from = day_to;
 	}
 	return 0;
@@ -296,7 +297,7 @@ static int candidates(struct listings *l, const struct grant *g, uint32_t camera
 		return ret;
 	qsort(*out, *n, sizeof(**out), by_text);
 	for (size_t i = 0; i < *n; i++)
-		if (!kept || strcmp((*out)[kept - 1], (*out)[i]))
+		if (!kept || strcmp((*out)[kept - 1], (*out)[i]) != 0)
 			memmove((*out)[kept++], (*out)[i], TREE_DAY_MAX);
 	*n = kept;
 	return 0;

@@ -48,7 +48,7 @@ static int list_user(fuse_req_t req, const struct node *n, struct handle *h)
 	size_t count;
 	int ret;
 
-	if (people_name(caller, name, sizeof(name)) || strcmp(name, n->user)) {
+	if (people_name(caller, name, sizeof(name)) || strcmp(name, n->user) != 0) {
 		ops_denied(req, n, ENOENT, "opendir", "not-owner");
 		return 0;
 	}

@@ -6,6 +6,7 @@
  * not.
  */
 #include <errno.h>
+#include <stdio.h>
 
 #include "fusefs/ops.h"
 
@@ -65,7 +66,7 @@ static int find_in_camera(struct fs *fs, const struct node *parent, const char *
 	listing_put(fs->listings, list);
 	if (!ret) {
 		key->kind = NODE_DAY;
-		strcpy(key->day, name);
+		snprintf(key->day, sizeof(key->day), "%s", name);
 	}
 	return ret;
 }
@@ -97,7 +98,7 @@ static int find(fuse_req_t req, const struct node *parent, const char *name, str
 		return find_in_camera(fs, parent, name, key);
 	case NODE_DAY:
 		key->kind = NODE_FILE;
-		strcpy(key->day, parent->day);
+		memcpy(key->day, parent->day, sizeof(key->day));
 		return listing_find(fs->listings, parent->grant, parent->camera, parent->day, name,
 		                    &key->file);
 	default:

@@ -18,7 +18,7 @@ static size_t value_of(const struct node *n, const char *name, char *out, size_t
 	const struct view_file *f = &n->file;
 	char text[TIME_TEXT_MAX];
 
-	if (n->kind != NODE_FILE || strncmp(name, PREFIX, sizeof(PREFIX) - 1))
+	if (n->kind != NODE_FILE || strncmp(name, PREFIX, sizeof(PREFIX) - 1) != 0)
 		return 0;
 	name += sizeof(PREFIX) - 1;
 	if (!strcmp(name, "camera")) {

@@ -43,7 +43,7 @@ static void answer(void *arg, struct line_conn *conn, const struct line_peer *pe
 
 	if (peer->fd >= 0)
 		close(peer->fd);
-	if (!op || strcmp(op, "status")) {
+	if (!op || strcmp(op, "status") != 0) {
 		line_reply_error(conn, EINVAL, "the gate answers \"status\" alone");
 		return;
 	}
