@@ -13,7 +13,7 @@ ask() { local who=$1; shift; custos "$who" request --camera 东门 --from "$(at 
 r=$(ask ann)
 refuse 1 "nobody approves their own request" "own request|EACCES|not" custos ann approve "$r"
 refuse 1 "a stage is not skipped" "head|turn|stage|first" custos carol approve "$r"
-refuse 1 "a stranger cannot see a request" "no such|not" custos eve show "$r"
+refuse 1 "a stranger cannot see a request" "there is no request" custos eve show "$r"
 check "the head signs" custos bob approve "$r"
 refuse 1 "the same person cannot sign again" "" custos bob approve "$r"
 refuse 1 "no approver widens" "widen|narrow" custos carol approve "$r" --from "$(at -14)"

@@ -17,7 +17,6 @@ for fs in ext4 xfs; do
 	truncate -s 400M "$T/disk.img"
 	case $fs in ext4) mkfs.ext4 -q "$T/disk.img" ;; xfs) mkfs.xfs -q "$T/disk.img" ;; esac
 	if ! mount -o loop "$T/disk.img" "$T/disk" 2>/dev/null; then skip "$fs" "this kernel cannot mount it"; rm "$T/disk.img"; continue; fi
-	rm -rf "$T/store"; ln -s "$T/disk/store" "$T/store" 2>/dev/null
 	sed -i "s|path = \"[^\"]*\" flush|path = \"$T/disk/store\" flush|" "$T/custos.conf"
 	check "$fs: a pool of twelve segments" "$BIN/custos" --config "$T/custos.conf" init "$T/disk/store" --size 48M --segment-size 4M --no-encrypt
 	used=$(df --output=used "$T/disk" | tail -1)
@@ -33,7 +32,7 @@ for fs in ext4 xfs; do
 	r=$(custos ann request --chain wide --camera c --from -23h --to "$(date -u -d '+30 min' +%FT%TZ)" --reason keep --json | jq .request)
 	p=$(custos carol approve "$r" --json | jq -r .path); kept=$(custos carol ls c --json | jq '[.[].from] | min')
 	g=$(basename "$p")
-	snapshot_seen() { custos dave audit show --op snapshot_seen --json | jq -e 'length > 0'; }
+	snapshot_seen() { custos dave audit show --op snapshot-seen --json | jq -e 'length > 0'; }
 	wait_until 5 snapshot_seen
 	full() { custos frank status --json | grep -Eq 'store_full": ?true|store full|store-full'; }
 	for i in 1 2 3; do custos pipe feed c "$T/f.ts" >"$T/full.out" 2>&1 || break; done
