@@ -323,6 +323,12 @@ int policyconf_parse(const char *text, const char *file, struct pol_conf **out, 
 	if (ret == -ENOMEM && !err[0])
 		snprintf(err, err_bytes, "%s: out of memory", file);
 	parse_error = (struct parse_error){0};
+	/* The scanner quotes what it met, which may hold a line break. */
+	for (char *p = err; ret && *p; p++)
+		if ((unsigned char)*p < ' ')
+			*p = ' ';
+	if (ret && !err[0])
+		snprintf(err, err_bytes, "%s: cannot be parsed; correct it", file);
 	if (ret)
 		policyconf_free(c);
 	else

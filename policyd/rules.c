@@ -226,7 +226,7 @@ struct pol_verdict rule_revoke(const struct pol_state_all *s, const struct pol_f
                                const struct pol_grant *g, const struct pol_request *r)
 {
 	int monitoring = rule_role(s->conf, f, "monitoring");
-	int signer = g ? rule_is_signer(s, f, r) : 0;
+	int signer = r ? rule_is_signer(s, f, r) : 0;
 
 	if (monitoring <= 0 && signer <= 0 && !(r && has_signed(r, f->uid))) {
 		if (monitoring < 0 || signer < 0)
@@ -236,7 +236,7 @@ struct pol_verdict rule_revoke(const struct pol_state_all *s, const struct pol_f
 		                   "of its chain may",
 		                   f->name);
 	}
-	if (!g)
+	if (!g || !r)
 		return rule_refuse(ENOENT, "there is no such grant; see `custos grants`");
 	if (g->state != POL_ACTIVE)
 		return rule_refuse(ESTALE, "grant %llu is already %s", (unsigned long long)g->id,

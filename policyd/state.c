@@ -102,22 +102,15 @@ static PRINTF(3, 4) int clash(char *why, size_t why_bytes, const char *format, .
 	return -EUCLEAN;
 }
 
-static int grow(void *array, size_t n, void *item)
+/* Room for one more pointer; NULL leaves the array as it was. */
+static void *grown(void *array, size_t n)
 {
-	void **old, **bigger;
-
-	memcpy(&old, array, sizeof(old));
-	bigger = realloc(old, (n + 1) * sizeof(*bigger));
-	if (!bigger)
-		return -ENOMEM;
-	bigger[n] = item;
-	memcpy(array, &bigger, sizeof(bigger));
-	return 0;
+	return realloc(array, (n + 1) * sizeof(void *));
 }
 
 static int apply_request(struct pol_state_all *s, const struct pol_event *ev, char *why, size_t wb)
 {
-	struct pol_request *r, *old = NULL;
+	struct pol_request *r, *old = NULL, **more;
 	int err = request_from_json(ev->payload, &r);
 
 	if (err)
@@ -130,12 +123,13 @@ static int apply_request(struct pol_state_all *s, const struct pol_event *ev, ch
 			err = clash(why, wb, "request %llu replaces what it may not",
 			            (unsigned long long)r->id);
 	}
-	if (!err)
-		err = grow(&s->requests, s->n_requests, r);
-	if (err) {
+	more = err ? NULL : grown(s->requests, s->n_requests);
+	if (!more) {
 		request_free(r);
-		return err;
+		return err ? err : -ENOMEM;
 	}
+	s->requests = more;
+	more[s->n_requests] = r;
 	r->login_uid = ev->login_uid;
 	r->submitted_ns = ev->time_ns;
 	s->n_requests++;
@@ -196,7 +190,7 @@ static int apply_approve(struct pol_request *r, const struct pol_event *ev, char
 static int apply_activate(struct pol_state_all *s, const struct pol_event *ev, char *why, size_t wb)
 {
 	struct pol_request *r;
-	struct pol_grant *g;
+	struct pol_grant *g, **more;
 	unsigned missing;
 	int err = grant_from_json(ev->payload, &g);
 
@@ -210,12 +204,13 @@ static int apply_activate(struct pol_state_all *s, const struct pol_event *ev, c
 	    (r->now.until_ns && g->what.until_ns != r->now.until_ns))
 		err = clash(why, wb, "grant %llu does not follow from its request",
 		            (unsigned long long)g->id);
-	if (!err)
-		err = grow(&s->grants, s->n_grants, g);
-	if (err) {
+	more = err ? NULL : grown(s->grants, s->n_grants);
+	if (!more) {
 		grant_free(g);
-		return err;
+		return err ? err : -ENOMEM;
 	}
+	s->grants = more;
+	more[s->n_grants] = g;
 	s->n_grants++;
 	s->epoch++;
 	g->epoch = s->epoch;

@@ -142,11 +142,11 @@ int request_from_json(const json_t *o, struct pol_request **out)
 {
 	struct pol_request *r = calloc(1, sizeof(*r));
 	const json_t *coverage = json_object_get(o, "coverage");
-	int err = r ? 0 : -ENOMEM;
+	int err = 0;
 
 	*out = NULL;
-	if (err)
-		return err;
+	if (!r)
+		return -ENOMEM;
 	r->id = take_id(o, "request");
 	r->replaces = take_id(o, "replaces");
 	r->export_allowed = json_is_true(json_object_get(o, "export"));
@@ -217,11 +217,11 @@ json_t *grant_to_json(const struct pol_grant *g, const struct pol_request *r)
 int grant_from_json(const json_t *o, struct pol_grant **out)
 {
 	struct pol_grant *g = calloc(1, sizeof(*g));
-	int err = g ? 0 : -ENOMEM;
+	int err = 0;
 
 	*out = NULL;
-	if (err)
-		return err;
+	if (!g)
+		return -ENOMEM;
 	g->id = take_id(o, "grant");
 	g->request = take_id(o, "request");
 	TRY(g->id && g->request ? 0 : -EINVAL);
