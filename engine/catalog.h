@@ -34,8 +34,7 @@ uint64_t catalog_count(const struct catalog *c);
 /* A consistent copy of an entry. Any thread, any process. -EUCLEAN: never came to fit (damaged, or
  * no such segment). Waits (up to 250 ms, after a few damaged ones 5 ms) only for a
  * writer that is in the middle of it. */
-int catalog_get(struct catalog *c, uint64_t segment,
-                struct fmt_catalog_entry *out) MUST_CHECK;
+int catalog_get(struct catalog *c, uint64_t segment, struct fmt_catalog_entry *out) MUST_CHECK;
 /* Writer only: stores the entry, names it in the ring, then raises the change counter (release). */
 void catalog_put(struct catalog *c, uint64_t segment, const struct fmt_catalog_entry *e);
 /* The change counter (acquire). */

@@ -12,6 +12,11 @@
 
 #include "engine/format.h"
 
+static const char MAGIC_STORE[8] = {'C', 'U', 'S', 'T', 'O', 'R', 'E', '1'};
+static const char MAGIC_EPOCH[8] = {'C', 'U', 'S', 'T', 'E', 'P', 'O', '1'};
+static const char MAGIC_SEGMENT[8] = {'C', 'U', 'S', 'T', 'S', 'E', 'G', '1'};
+static const char MAGIC_CATALOG[8] = {'C', 'U', 'S', 'T', 'C', 'A', 'T', '1'};
+
 #define SEALED      (FMT_BLOCK - FMT_DIGEST_BYTES) /* bytes under the digest of a whole-block block */
 #define TRACKS_AT   256u
 #define TRACK_BYTES (16u + FMT_EXTRADATA_MAX)
@@ -24,7 +29,7 @@ _Static_assert(FMT_CATALOG_RING_AT + 4 * FMT_CATALOG_RING == FMT_CATALOG_ENTRIES
 void fmt_superblock_put(const struct fmt_superblock *s, uint8_t out[FMT_BLOCK])
 {
 	memset(out, 0, FMT_BLOCK);
-	memcpy(out, "CUSTORE1", 8);
+	memcpy(out, MAGIC_STORE, 8);
 	le32_put(out + 8, FMT_VERSION);
 	le32_put(out + 12, s->flags);
 	memcpy(out + 16, s->store, ENG_UUID_BYTES);
@@ -42,7 +47,7 @@ static bool segment_bytes_valid(uint64_t bytes)
 int fmt_superblock_get(const uint8_t in[FMT_BLOCK], struct fmt_superblock *s, const char **why)
 {
 	memset(s, 0, sizeof *s);
-	if (memcmp(in, "CUSTORE1", 8) != 0)
+	if (memcmp(in, MAGIC_STORE, 8) != 0)
 		return fmt_bad(why, "not the superblock of a custos store");
 	if (!fmt_sealed(in, SEALED))
 		return fmt_bad(why, "superblock: digest does not match");
@@ -65,7 +70,7 @@ int fmt_superblock_get(const uint8_t in[FMT_BLOCK], struct fmt_superblock *s, co
 void fmt_epoch_put(const struct fmt_epoch *e, uint8_t out[FMT_BLOCK])
 {
 	memset(out, 0, FMT_BLOCK);
-	memcpy(out, "CUSTEPO1", 8);
+	memcpy(out, MAGIC_EPOCH, 8);
 	le64_put(out + 8, e->epoch);
 	memcpy(out + 16, e->store, ENG_UUID_BYTES);
 	le64_put(out + 32, (uint64_t)e->raised_ns);
@@ -75,7 +80,7 @@ void fmt_epoch_put(const struct fmt_epoch *e, uint8_t out[FMT_BLOCK])
 int fmt_epoch_get(const uint8_t in[FMT_BLOCK], struct fmt_epoch *e)
 {
 	memset(e, 0, sizeof *e);
-	if (memcmp(in, "CUSTEPO1", 8) != 0 || !fmt_sealed(in, SEALED))
+	if (memcmp(in, MAGIC_EPOCH, 8) != 0 || !fmt_sealed(in, SEALED))
 		return -EUCLEAN;
 	e->epoch = le64_get(in + 8);
 	memcpy(e->store, in + 16, ENG_UUID_BYTES);
@@ -118,7 +123,7 @@ void fmt_segment_put(const struct fmt_segment *s, uint8_t out[FMT_BLOCK])
 	size_t name_bytes = strnlen(s->camera, ENG_CAMERA_MAX - 1);
 
 	memset(out, 0, FMT_BLOCK);
-	memcpy(out, "CUSTSEG1", 8);
+	memcpy(out, MAGIC_SEGMENT, 8);
 	le32_put(out + 8, FMT_VERSION);
 	le32_put(out + 12, s->flags);
 	memcpy(out + 16, s->store, ENG_UUID_BYTES);
@@ -167,7 +172,7 @@ int fmt_segment_get(const uint8_t in[FMT_BLOCK], struct fmt_segment *s, const ch
 	const uint32_t known = FMT_SEG_IMPORTED | FMT_SEG_ENCRYPTED | FMT_SEG_LEAVES;
 
 	memset(s, 0, sizeof *s);
-	if (memcmp(in, "CUSTSEG1", 8) != 0)
+	if (memcmp(in, MAGIC_SEGMENT, 8) != 0)
 		return fmt_bad(why, "segment header: not there (no magic)");
 	if (!fmt_sealed(in, SEALED))
 		return fmt_bad(why, "segment header: digest does not match");
@@ -201,7 +206,7 @@ void fmt_catalog_header_put(const uint8_t store[ENG_UUID_BYTES], uint64_t count,
                             uint8_t out[FMT_CATALOG_HEADER])
 {
 	memset(out, 0, FMT_CATALOG_HEADER);
-	memcpy(out, "CUSTCAT1", 8);
+	memcpy(out, MAGIC_CATALOG, 8);
 	le32_put(out + 8, FMT_VERSION);
 	memcpy(out + 16, store, ENG_UUID_BYTES);
 	le64_put(out + 32, count);
@@ -211,7 +216,7 @@ void fmt_catalog_header_put(const uint8_t store[ENG_UUID_BYTES], uint64_t count,
 int fmt_catalog_header_get(const uint8_t in[FMT_CATALOG_HEADER], uint8_t store[ENG_UUID_BYTES],
                            uint64_t *count)
 {
-	if (memcmp(in, "CUSTCAT1", 8) != 0 || !fmt_sealed(in, 40) ||
+	if (memcmp(in, MAGIC_CATALOG, 8) != 0 || !fmt_sealed(in, 40) ||
 	    le32_get(in + 8) != FMT_VERSION || le32_get(in + 12) != 0)
 		return -EUCLEAN;
 	memcpy(store, in + 16, ENG_UUID_BYTES);

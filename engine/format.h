@@ -84,8 +84,8 @@
  *   144   16 xxh of the previous chunk's header bytes [0, 512); for the first chunk of a segment,
  *            of the segment header's bytes [0, 4096)
  *   160   32 leaf salt seed (random; zero without leaves)
- *   192   32 Merkle root over the leaves (RFC 6962 over the 32-byte leaves, of no frames SHA-256("");
- *            zero without FMT_CHUNK_LEAVES)
+ *   192   32 Merkle root over the leaves (RFC 6962 over the 32-byte leaves; SHA-256("") of no
+ *            frames; zero without FMT_CHUNK_LEAVES)
  *   224    4 payload bytes
  *   228    4 units = ceil(payload bytes / 65536)
  *   232    4 bytes of a frame entry: 32, or 64 with leaves
@@ -110,8 +110,8 @@
  *   Payload offset and total bytes follow from the counts (fmt_payload_offset, then to 4096).
  *   RUN_START is set exactly when run = sequence; a reason is 0 without its flag.
  *
- * STREAM UUID = SHA-256(store uuid ‖ kind ‖ camera's name)[0, 16), kind one byte: 0 live, 1 imported;
- *   then the version bits of RFC 9562, version 8 (byte 6: 1000xxxx, byte 8: 10xxxxxx).
+ * STREAM UUID = SHA-256(store uuid ‖ kind ‖ camera's name)[0, 16), kind one byte: 0 live,
+ *   1 imported; then the bits of RFC 9562 version 8 (byte 6: 1000xxxx, byte 8: 10xxxxxx).
  *
  * FOOTER: body = n entries of 192, padded with zeros to 4096; trailer = last 4096 bytes
  *
@@ -171,29 +171,29 @@
 
 #include "engine/engine.h"
 
-#define FMT_VERSION 1u
-#define FMT_BLOCK 4096u
-#define FMT_UNIT_BYTES 65536u
-#define FMT_SEGMENT_MIN (4 * MIB)
-#define FMT_SEGMENT_MAX (1 * GIB)
-#define FMT_CHUNK_TARGET (1 * MIB)		/* a chunk closes here unless one frame is larger */
-#define FMT_CHUNK_MAX (16 * MIB + 64 * KIB)	/* tables included */
-#define FMT_CHUNK_HEADER 512u
-#define FMT_UNIT_ENTRY 32u
-#define FMT_FRAME_ENTRY 32u
-#define FMT_FRAME_ENTRY_LEAF 64u
-#define FMT_FOOTER_ENTRY 192u
-#define FMT_EXTRADATA_MAX ENG_EXTRADATA_MAX
-#define FMT_DIGEST_BYTES 16u
-#define FMT_LEAF_BYTES 32u
-#define FMT_CATALOG_HEADER 56u
-#define FMT_CATALOG_CHANGE_AT 64u
-#define FMT_CATALOG_CLEAN_AT 72u
+#define FMT_VERSION               1u
+#define FMT_BLOCK                 4096u
+#define FMT_UNIT_BYTES            65536u
+#define FMT_SEGMENT_MIN           (4 * MIB)
+#define FMT_SEGMENT_MAX           (1 * GIB)
+#define FMT_CHUNK_TARGET          (1 * MIB) /* a chunk closes here unless one frame is larger */
+#define FMT_CHUNK_MAX             (16 * MIB + 64 * KIB) /* tables included */
+#define FMT_CHUNK_HEADER          512u
+#define FMT_UNIT_ENTRY            32u
+#define FMT_FRAME_ENTRY           32u
+#define FMT_FRAME_ENTRY_LEAF      64u
+#define FMT_FOOTER_ENTRY          192u
+#define FMT_EXTRADATA_MAX         ENG_EXTRADATA_MAX
+#define FMT_DIGEST_BYTES          16u
+#define FMT_LEAF_BYTES            32u
+#define FMT_CATALOG_HEADER        56u
+#define FMT_CATALOG_CHANGE_AT     64u
+#define FMT_CATALOG_CLEAN_AT      72u
 #define FMT_CATALOG_SUPERSEDED_AT 76u
-#define FMT_CATALOG_RING_AT 4096u
-#define FMT_CATALOG_RING 4096u
-#define FMT_CATALOG_ENTRIES_AT 20480u
-#define FMT_CATALOG_ENTRY 96u
+#define FMT_CATALOG_RING_AT       4096u
+#define FMT_CATALOG_RING          4096u
+#define FMT_CATALOG_ENTRIES_AT    20480u
+#define FMT_CATALOG_ENTRY         96u
 
 enum { FMT_STORE_ENCRYPTED = 1 };
 enum { FMT_SEG_IMPORTED = 1, FMT_SEG_ENCRYPTED = 2, FMT_SEG_LEAVES = 4 };
@@ -215,12 +215,12 @@ enum {
  *                                          RETIRED (readable as far as committed; never reused)
  */
 enum fmt_state {
-	FMT_STATE_RAW = 0,	/* allocated, never written */
-	FMT_STATE_READY = 1,	/* written once, free */
-	FMT_STATE_OPEN = 2,	/* a stream writes here */
-	FMT_STATE_SEALED = 3,	/* footer in place */
+	FMT_STATE_RAW = 0,      /* allocated, never written */
+	FMT_STATE_READY = 1,    /* written once, free */
+	FMT_STATE_OPEN = 2,     /* a stream writes here */
+	FMT_STATE_SEALED = 3,   /* footer in place */
 	FMT_STATE_RECYCLED = 4, /* generation raised, waiting to become READY */
-	FMT_STATE_RETIRED = 5,	/* device failed here */
+	FMT_STATE_RETIRED = 5,  /* device failed here */
 	FMT_STATE_MAX
 };
 
@@ -287,39 +287,38 @@ static inline int fmt_bad(const char **why, const char *text)
 }
 void fmt_superblock_put(const struct fmt_superblock *s, uint8_t out[FMT_BLOCK]);
 int fmt_superblock_get(const uint8_t in[FMT_BLOCK], struct fmt_superblock *s,
-		       const char **why) MUST_CHECK;
+                       const char **why) MUST_CHECK;
 void fmt_epoch_put(const struct fmt_epoch *e, uint8_t out[FMT_BLOCK]);
 int fmt_epoch_get(const uint8_t in[FMT_BLOCK], struct fmt_epoch *e) MUST_CHECK;
 void fmt_segment_put(const struct fmt_segment *s, uint8_t out[FMT_BLOCK]);
-int fmt_segment_get(const uint8_t in[FMT_BLOCK], struct fmt_segment *s, const char **why)
-	MUST_CHECK;
+int fmt_segment_get(const uint8_t in[FMT_BLOCK], struct fmt_segment *s,
+                    const char **why) MUST_CHECK;
 /* Chunk header. table_digest must be set already; the header's own digest is made here. */
 void fmt_chunk_put(const struct fmt_chunk *c, uint8_t out[FMT_CHUNK_HEADER]);
-int fmt_chunk_get(const uint8_t in[FMT_CHUNK_HEADER], struct fmt_chunk *c, const char **why)
-	MUST_CHECK;
+int fmt_chunk_get(const uint8_t in[FMT_CHUNK_HEADER], struct fmt_chunk *c,
+                  const char **why) MUST_CHECK;
 void fmt_frame_put(const struct eng_frame_info *f, bool leaf, uint8_t *out);
 /* Decodes and checks a whole frame table (V5: sizes, order by track, counts, times). tables points
  * at byte 512 of the chunk and has payload_offset - 512 bytes. out[c->c.frame_count]. */
 int fmt_frames_get(const struct fmt_chunk *c, const uint8_t *tables, struct eng_frame_info *out,
-		   const char **why) MUST_CHECK;
+                   const char **why) MUST_CHECK;
 /* Verifies one unit's stored bytes against its entry in tables. -EUCLEAN. */
 int fmt_unit_check(const struct fmt_chunk *c, const uint8_t *tables, uint32_t unit,
-		   const uint8_t *bytes, uint32_t len) MUST_CHECK;
+                   const uint8_t *bytes, uint32_t len) MUST_CHECK;
 void fmt_footer_entry_put(const struct eng_chunk *c, uint8_t out[FMT_FOOTER_ENTRY]);
 int fmt_footer_entry_get(const uint8_t in[FMT_FOOTER_ENTRY], uint64_t segment, uint64_t generation,
-			 struct eng_chunk *c) MUST_CHECK;
+                         struct eng_chunk *c) MUST_CHECK;
 void fmt_footer_put(const struct fmt_footer *f, uint8_t out[FMT_BLOCK]);
-int fmt_footer_get(const uint8_t in[FMT_BLOCK], struct fmt_footer *f, const char **why)
-	MUST_CHECK;
+int fmt_footer_get(const uint8_t in[FMT_BLOCK], struct fmt_footer *f, const char **why) MUST_CHECK;
 /* The fixed part of the catalog's header page: bytes [0, 56); the rest is live. */
 void fmt_catalog_header_put(const uint8_t store[ENG_UUID_BYTES], uint64_t count,
-			    uint8_t out[FMT_CATALOG_HEADER]);
+                            uint8_t out[FMT_CATALOG_HEADER]);
 int fmt_catalog_header_get(const uint8_t in[FMT_CATALOG_HEADER], uint8_t store[ENG_UUID_BYTES],
-			   uint64_t *count) MUST_CHECK;
+                           uint64_t *count) MUST_CHECK;
 void fmt_catalog_entry_put(const struct fmt_catalog_entry *e, uint64_t segment,
-			   uint8_t out[FMT_CATALOG_ENTRY]);
+                           uint8_t out[FMT_CATALOG_ENTRY]);
 int fmt_catalog_entry_get(const uint8_t in[FMT_CATALOG_ENTRY], uint64_t segment,
-			  struct fmt_catalog_entry *e) MUST_CHECK;
+                          struct fmt_catalog_entry *e) MUST_CHECK;
 
 /* digest.c */
 void fmt_digest(const void *bytes, size_t len, uint8_t out[FMT_DIGEST_BYTES]);
@@ -328,13 +327,13 @@ void fmt_seal(uint8_t *block, size_t covered);
 bool fmt_sealed(const uint8_t *block, size_t covered) MUST_CHECK;
 bool fmt_zero(const uint8_t *bytes, size_t len) MUST_CHECK;
 void fmt_leaf(const uint8_t seed[32], uint32_t index, const uint8_t entry[FMT_FRAME_ENTRY],
-	      const void *frame, size_t len, uint8_t out[FMT_LEAF_BYTES]);
+              const void *frame, size_t len, uint8_t out[FMT_LEAF_BYTES]);
 /* RFC 6962 root over n leaves of 32 bytes (already leaf hashes); n = 0 gives SHA-256(""). */
 void fmt_merkle_root(const uint8_t (*leaves)[FMT_LEAF_BYTES], size_t n,
-		     uint8_t out[FMT_LEAF_BYTES]);
+                     uint8_t out[FMT_LEAF_BYTES]);
 /* SHA-256(store ‖ kind byte ‖ name)[0,16) with RFC 9562 version 8 bits: a stream's identity. */
 void fmt_stream_uuid(const uint8_t store[ENG_UUID_BYTES], const char *camera, bool imported,
-		     uint8_t out[ENG_UUID_BYTES]);
+                     uint8_t out[ENG_UUID_BYTES]);
 /* Body plus trailer for n chunks. */
 static inline uint64_t fmt_footer_bytes(uint64_t chunks)
 {
@@ -344,8 +343,8 @@ static inline uint64_t fmt_footer_bytes(uint64_t chunks)
 static inline uint32_t fmt_payload_offset(uint32_t units, uint32_t frames, uint32_t frame_entry)
 {
 	return (uint32_t)align_up(FMT_CHUNK_HEADER + (uint64_t)units * FMT_UNIT_ENTRY +
-					  (uint64_t)frames * frame_entry,
-				  64);
+	                                  (uint64_t)frames * frame_entry,
+	                          64);
 }
 /* Stored bytes of one unit: 64 KiB, the last one what is left. */
 static inline uint32_t fmt_unit_bytes(const struct eng_chunk *c, uint32_t unit)

@@ -9,6 +9,9 @@
 
 #include "engine/format.h"
 
+static const char MAGIC_CHUNK[8] = {'C', 'U', 'S', 'T', 'C', 'H', 'K', '1'};
+static const char MAGIC_FOOTER[8] = {'C', 'U', 'S', 'T', 'F', 'T', 'R', '1'};
+
 #define HEADER_SEALED  (FMT_CHUNK_HEADER - FMT_DIGEST_BYTES)
 #define TRAILER_SEALED (FMT_BLOCK - FMT_DIGEST_BYTES)
 #define TRACK_BYTES    32u
@@ -151,7 +154,7 @@ static int index_check(const struct eng_chunk *c, const char **why)
 void fmt_chunk_put(const struct fmt_chunk *c, uint8_t out[FMT_CHUNK_HEADER])
 {
 	memset(out, 0, FMT_CHUNK_HEADER);
-	memcpy(out, "CUSTCHK1", 8);
+	memcpy(out, MAGIC_CHUNK, 8);
 	le32_put(out + 8, c->c.payload_offset);
 	le32_put(out + 12, c->c.total_bytes);
 	memcpy(out + 16, c->store, ENG_UUID_BYTES);
@@ -218,7 +221,7 @@ static void chunk_read(const uint8_t in[FMT_CHUNK_HEADER], struct fmt_chunk *c)
 int fmt_chunk_get(const uint8_t in[FMT_CHUNK_HEADER], struct fmt_chunk *c, const char **why)
 {
 	memset(c, 0, sizeof *c);
-	if (memcmp(in, "CUSTCHK1", 8) != 0)
+	if (memcmp(in, MAGIC_CHUNK, 8) != 0)
 		return fmt_bad(why, "chunk: not there (no magic)");
 	if (!fmt_sealed(in, HEADER_SEALED))
 		return fmt_bad(why, "chunk: header digest does not match");
@@ -413,7 +416,7 @@ int fmt_footer_entry_get(const uint8_t in[FMT_FOOTER_ENTRY], uint64_t segment, u
 void fmt_footer_put(const struct fmt_footer *f, uint8_t out[FMT_BLOCK])
 {
 	memset(out, 0, FMT_BLOCK);
-	memcpy(out, "CUSTFTR1", 8);
+	memcpy(out, MAGIC_FOOTER, 8);
 	le32_put(out + 8, f->entries);
 	le32_put(out + 12, f->body_offset);
 	memcpy(out + 16, f->store, ENG_UUID_BYTES);
@@ -449,7 +452,7 @@ static bool footer_sane(const struct fmt_footer *f)
 int fmt_footer_get(const uint8_t in[FMT_BLOCK], struct fmt_footer *f, const char **why)
 {
 	memset(f, 0, sizeof *f);
-	if (memcmp(in, "CUSTFTR1", 8) != 0)
+	if (memcmp(in, MAGIC_FOOTER, 8) != 0)
 		return fmt_bad(why, "footer: not there (no magic)");
 	if (!fmt_sealed(in, TRAILER_SEALED))
 		return fmt_bad(why, "footer: digest does not match");

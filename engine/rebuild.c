@@ -25,7 +25,7 @@ static bool footer_end(int fd, const struct fmt_superblock *sb, const struct fmt
 {
 	size_t bytes = fmt_footer_bytes(f->entries) - FMT_BLOCK;
 	uint8_t digest[FMT_DIGEST_BYTES], *body;
-	struct eng_chunk last;
+	struct eng_chunk last = {0};
 	bool good = false;
 
 	if (f->body_offset + bytes + FMT_BLOCK != sb->segment_bytes)
