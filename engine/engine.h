@@ -160,7 +160,8 @@ struct eng_frame {
 	const void *data;
 };
 /* Takes one frame (copies it). A run's first video frame must be a key frame.
- * -EINVAL: against the rules above (nothing taken); -EMSGSIZE: larger than ENG_FRAME_MAX;
+ * -EINVAL: against the rules above (nothing taken); -EMSGSIZE: larger than ENG_FRAME_MAX or than a
+ * segment or the memory bound can hold; -EIO: the store cannot be written any more;
  * -EAGAIN: memory bound reached: the caller drops whole GOPs from the newest end, then begins a
  * new run with ENG_REASON_DISK_SLOW; -ENOSPC: nothing removable, the stream is stopped (the run is
  * ended with ENG_REASON_STORE_FULL; try eng_run_begin again later). */

@@ -45,6 +45,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <time.h>
@@ -264,8 +265,12 @@ void writer_free(struct eng_writer *w)
 		close(w->catalog_fd);
 	if (w->dirfd >= 0)
 		close(w->dirfd);
-	if (w->lock_fd >= 0)
+	/* By hand: the ring, which holds the file too, is taken down by the kernel at its leisure.
+	 */
+	if (w->lock_fd >= 0) {
+		flock(w->lock_fd, LOCK_UN);
 		close(w->lock_fd);
+	}
 	free(w->flush.ops);
 	free(w->entries);
 	free(w->dir);
