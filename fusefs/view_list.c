@@ -128,7 +128,7 @@ static int describe(struct sel *s, int64_t a_ns, int64_t b_ns, bool at_key, stru
 
 static int slice_try(const struct window *w, struct sel *s, int64_t slice_ns, struct view_file *f)
 {
-	int64_t slice_end = time_add(slice_ns, w->slice), a, b;
+	int64_t slice_end = time_add(slice_ns, w->slice), a = 0, b = 0;
 	bool at_key, growing;
 	int rc;
 
@@ -335,7 +335,7 @@ static bool parse_name(const char *name, int64_t *first_ms, int64_t *end_ms)
 
 	if (len < NAME_END_AT + NAME_TIME + 4 || len >= VIEW_NAME_MAX)
 		return false;
-	if (memcmp(name + NAME_TIME, "--", 2) || strcmp(name + len - 4, ".mp4"))
+	if (memcmp(name + NAME_TIME, "--", 2) != 0 || strcmp(name + len - 4, ".mp4") != 0)
 		return false;
 	memcpy(text, name, NAME_TIME);
 	text[NAME_TIME] = '\0';
@@ -353,7 +353,7 @@ static bool parse_name(const char *name, int64_t *first_ms, int64_t *end_ms)
 static int earlier_file(const struct window *w, struct sel *s, int64_t slice_ns, const char *name,
                         int64_t end_ms, struct view_file *out)
 {
-	int64_t limit = sooner(time_add(slice_ns, w->slice), w->to), a, b;
+	int64_t limit = sooner(time_add(slice_ns, w->slice), w->to), a = 0, b = 0;
 	int rc = sel_first_key(s, later(slice_ns, w->from), limit, &a);
 
 	if (rc <= 0)
