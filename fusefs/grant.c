@@ -104,8 +104,8 @@ static int fill(struct grant *g, json_t *o)
 	if (get_u64(o, "epoch", INT64_MAX, &g->epoch))
 		g->epoch = 0;
 	g->uid = (uid_t)uid;
-	if (!g->id || !*g->user || strlen(g->user) > 255 || strchr(g->user, '/') || !g->n_cameras ||
-	    g->from_ns >= g->to_ns)
+	if (!g->id || !*g->user || strlen(g->user) > 255 || strchr(g->user, '/') || !g->cameras ||
+	    !g->n_cameras || g->from_ns >= g->to_ns)
 		return -EINVAL;
 	for (size_t i = 0; i < g->n_cameras; i++)
 		if (!*g->cameras[i] || strlen(g->cameras[i]) >= ENG_CAMERA_MAX)

@@ -76,9 +76,9 @@ static int find(fuse_req_t req, const struct node *parent, const char *name, str
 {
 	struct fs *fs = fs_of(req);
 
-	if (strlen(name) >= TREE_NAME_MAX * 2)
-		return -ENOENT;
 	memset(key, 0, sizeof(*key));
+	if (strlen(name) >= TREE_NAME_MAX * 2) /* the kernel lets 1024 pass */
+		return -ENOENT;
 	key->user = parent->user;
 	key->camera = parent->camera;
 	if (parent->kind >= NODE_GRANT)

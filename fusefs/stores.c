@@ -44,7 +44,7 @@ int stores_new(const struct conf *conf, struct stores **out)
 		return -ENOMEM;
 	s->conf = conf;
 	pthread_mutex_init(&s->lock, NULL);
-	s->reader = calloc(conf->n_stores + 1, sizeof(*s->reader));
+	s->reader = calloc(conf->n_stores + 1, sizeof(struct eng_reader *));
 	s->tried_ns = calloc(conf->n_stores + 1, sizeof(*s->tried_ns));
 	if (!s->reader || !s->tried_ns) {
 		stores_free(s);

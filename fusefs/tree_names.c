@@ -27,7 +27,7 @@ uint64_t tree_ino(const struct node *key)
 	h = hash_add(h, key->user, strlen(key->user));
 	if (key->grant)
 		h = hash_add(h, &key->grant->id, sizeof(key->grant->id));
-	if (key->kind >= NODE_CAMERA)
+	if (key->grant && key->kind >= NODE_CAMERA)
 		h = hash_add(h, key->grant->cameras[key->camera],
 		             strlen(key->grant->cameras[key->camera]));
 	h = hash_add(h, key->day, strlen(key->day));

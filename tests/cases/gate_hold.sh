@@ -22,6 +22,11 @@ new_grant
 
 check "a user's directory is empty for others" eval '[ -z "$(as eve ls "$MNT/$(user ann)")" ]'
 check "the mount shows the caller alone" eval '[ "$(as eve ls "$MNT")" = "$(user eve)" ]'
+check "names of any length are just not there" eval '
+	for n in 200 300 511 512 700 1000 1024 1100; do
+		x=$(printf "%*s" $n "" | tr " " x); ! as ann test -e "$MNT/$(user ann)/$x" && ! as ann test -e "$path/$x" &&
+		! as ann test -e "${file%/*}/$x" && as ann ls "$MNT/$x" >/dev/null 2>&1 && [ $n -gt 255 ] && exit 1
+	done; as ann test -d "$path"'
 check "a file tells what it is" eval '
 	as ann python3 -c "
 import os, sys
