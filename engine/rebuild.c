@@ -139,12 +139,12 @@ static int keep_owner(const char *dir, const char *new_path)
 
 static int fill_new(const char *dir, const struct fmt_superblock *sb)
 {
-	struct catalog *c;
+	struct catalog *c = NULL;
 	int rc = catalog_create_as(dir, NEW_NAME, sb);
 
 	if (rc == 0)
 		rc = catalog_open_as(dir, NEW_NAME, sb, true, &c);
-	if (rc < 0)
+	if (rc < 0 || !c)
 		return rc;
 	for (uint64_t i = 0; i < sb->segment_count; i++) {
 		struct fmt_catalog_entry e;
