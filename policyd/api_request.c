@@ -198,7 +198,7 @@ void api_show(struct call *c)
 		call_reply(c, request_reply(s, r, c->p->conf->mount));
 		return;
 	}
-	snprintf(v.why, sizeof(v.why), "no such request: %llu is not there, or not for %s to see",
+	snprintf(v.why, sizeof(v.why), "there is no request %llu that %s may see",
 	         (unsigned long long)c->request, c->facts.name);
 	call_refuse(c, &v);
 }

@@ -62,7 +62,7 @@ static struct pol_verdict visible(struct call *c, struct pol_request **r)
 	*r = state_request(c->p->state, c->request);
 	if (*r && rule_sees(c->p->state, &c->facts, *r))
 		return (struct pol_verdict){0};
-	snprintf(v.why, sizeof(v.why), "no such request: %llu is not there, or not for %s to sign",
+	snprintf(v.why, sizeof(v.why), "there is no request %llu that %s may sign",
 	         (unsigned long long)c->request, c->facts.name);
 	return v;
 }
