@@ -105,15 +105,25 @@ as ann ls "$path" 2>/dev/null && die "the grant is still in the mount"
 
 step "The audit trail, by dave the auditor"
 custos dave audit show --from -10min >"$T/trail" || die "audit show"
-for op in request approve activate open cover read deny revoke revoked; do
-	grep -qi -- "$op" "$T/trail" || die "no record of: $op"
+for op in request approve activate open cover read deny revoke-intent revoked revoke-done; do
+	grep -q -- " $op " "$T/trail" || die "no record of: $op"
 done
-grep -viE '\b(cover|snapshot|run_start)\b' "$T/trail" | tail -n 40
+show "custos audit show        (the covers and, but for the first, the reads of each handle left out here)"
+sed -E 's/ footage 20.*//' "$T/trail" | awk '/ (cover|snapshot|snapshot-seen) / {next} / read / {if (r++ % 400) next} {print}' | cut -c 1-230
 show custos audit verify --key "$T/state/keys/sign.pub"
-# The tail is signed every few seconds: wait for the signature over the last records.
-audit_ok() { custos dave audit verify --key "$T/state/keys/sign.pub" >"$T/verdict" 2>&1; }
-wait_until 15 audit_ok || { cat "$T/verdict"; die "the audit logs do not verify"; }
-cat "$T/verdict"
+# policyd signs the heads of all three logs every few seconds: wait until revocation and last read are under a signature.
+signed() {
+	custos dave audit verify --key "$T/state/keys/sign.pub" --json >"$T/verdict" 2>&1 &&
+		jq -e --argjson n "$last" 'all(.[]; .ok) and any(.[]; .log == "gate" and .signed_records >= $n)' "$T/verdict" >/dev/null
+}
+last=$(custos dave audit show --log gate --json | jq 'map(.seq) | max') || die "audit show --json"
+wait_until 15 signed || { cat "$T/verdict"; die "the audit logs do not verify"; }
+custos dave audit verify --key "$T/state/keys/sign.pub" || die "audit verify"
+cp -r "$T/state/gate/log" "$T/forged"
+f=$(ls "$T"/forged/*.log | head -1)
+printf X | dd of="$f" bs=1 seek=$(($(grep -abo "$(user ann)" "$f" | head -1 | cut -d: -f1) + 1)) conv=notrunc status=none
+show "custos audit verify --dir COPY      (a copy of the gate's log with one letter of a name changed)"
+"$BIN/custos" audit verify --key "$T/state/keys/sign.pub" --dir "$T/forged" && die "a forged log was called good"
 
 step "Still recording, nobody fell over"
 for d in policyd recorderd gate; do kill -0 "${PID[$d]}" || die "$d is gone"; done
