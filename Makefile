@@ -182,8 +182,10 @@ lint: deps deps-lint
 	$(Q)cppcheck -q --error-exitcode=1 --inline-suppr --std=c11 -I. -D_GNU_SOURCE \
 		--enable=warning,performance,portability \
 		--suppress=missingIncludeSystem $(filter %.c,$(filter-out tests/%,$(ALL_C)))
-	$(Q)printf '%s\n' $(filter %.c,$(filter-out tests/%,$(ALL_C))) | xargs -P 2 -n 4 clang-tidy --quiet \
-		2>/dev/null -- -std=gnu11 $(CPPFLAGS)
+	@# One file a run: over several, clang-tidy 14 takes every va_list for uninitialised. Findings go
+	@# to standard output; standard error is the count of what system headers would say.
+	$(Q)printf '%s\n' $(filter %.c,$(filter-out tests/%,$(ALL_C))) | xargs -P 2 -I FILE \
+		clang-tidy --quiet FILE -- -std=gnu11 $(CPPFLAGS) 2>/dev/null
 format:
 	$(Q)clang-format -i $(ALL_C)
 

@@ -23,12 +23,12 @@
 
 #include "engine/base/base.h"
 
-#define ENG_UUID_BYTES 16
-#define ENG_CAMERA_MAX 128	 /* UTF-8 bytes of a camera's name, NUL included */
-#define ENG_TRACKS_MAX 2	 /* one video, one audio; track 0 is video when there is one */
-#define ENG_EXTRADATA_MAX 1896	 /* codec configuration bytes of one track */
-#define ENG_FRAME_MAX (15 * MIB) /* one frame's payload */
-#define ENG_NO_TIME INT64_MIN
+#define ENG_UUID_BYTES    16
+#define ENG_CAMERA_MAX    128        /* UTF-8 bytes of a camera's name, NUL included */
+#define ENG_TRACKS_MAX    2          /* one video, one audio; track 0 is video when there is one */
+#define ENG_EXTRADATA_MAX 1896       /* codec configuration bytes of one track */
+#define ENG_FRAME_MAX     (15 * MIB) /* one frame's payload */
+#define ENG_NO_TIME       INT64_MIN
 
 /* Codecs a store can hold. Values are on disk: never renumber. */
 enum eng_codec {
@@ -49,8 +49,8 @@ const char *eng_codec_name(uint16_t codec); /* "h264" …, "?" */
 struct eng_track {
 	uint16_t codec;
 	uint16_t width, height; /* video */
-	uint16_t channels;	/* audio */
-	uint32_t sample_rate;	/* audio */
+	uint16_t channels;      /* audio */
+	uint32_t sample_rate;   /* audio */
 	uint16_t extradata_bytes;
 	uint8_t extradata[ENG_EXTRADATA_MAX];
 };
@@ -63,21 +63,21 @@ struct eng_setup {
 /* Why a run began or ended: the cause of the gap beside it. On disk: never renumber. */
 enum eng_reason {
 	ENG_REASON_NONE = 0,
-	ENG_REASON_FIRST = 1,	    /* first footage of this stream */
+	ENG_REASON_FIRST = 1,       /* first footage of this stream */
 	ENG_REASON_UNREACHABLE = 2, /* source could not be opened or went away */
-	ENG_REASON_STALLED = 3,	    /* no frame within the stall time-out */
+	ENG_REASON_STALLED = 3,     /* no frame within the stall time-out */
 	ENG_REASON_AUTH = 4,
-	ENG_REASON_PARAMETERS = 5,   /* codec setup changed */
-	ENG_REASON_DISK_SLOW = 6,    /* frames dropped: disk or memory bound */
-	ENG_REASON_STORE_FULL = 7,   /* nothing removable */
-	ENG_REASON_OPERATOR = 8,     /* stopped by a person */
-	ENG_REASON_SCHEDULE = 9,     /* planned */
-	ENG_REASON_RESTART = 10,     /* recorder stopped or crashed */
-	ENG_REASON_CLOCK_STEP = 11,  /* wall clock was stepped */
-	ENG_REASON_SOURCE_END = 12,  /* fed stream or file came to its end */
-	ENG_REASON_INGEST_CRASH = 13,/* the ingest child died */
+	ENG_REASON_PARAMETERS = 5,     /* codec setup changed */
+	ENG_REASON_DISK_SLOW = 6,      /* frames dropped: disk or memory bound */
+	ENG_REASON_STORE_FULL = 7,     /* nothing removable */
+	ENG_REASON_OPERATOR = 8,       /* stopped by a person */
+	ENG_REASON_SCHEDULE = 9,       /* planned */
+	ENG_REASON_RESTART = 10,       /* recorder stopped or crashed */
+	ENG_REASON_CLOCK_STEP = 11,    /* wall clock was stepped */
+	ENG_REASON_SOURCE_END = 12,    /* fed stream or file came to its end */
+	ENG_REASON_INGEST_CRASH = 13,  /* the ingest child died */
 	ENG_REASON_DISCONTINUITY = 14, /* time stamps of the source jumped */
-	ENG_REASON_BAD_DATA = 15,    /* source sent what cannot be stored */
+	ENG_REASON_BAD_DATA = 15,      /* source sent what cannot be stored */
 	ENG_REASON_MAX
 };
 const char *eng_reason_name(uint16_t reason); /* "unreachable" …, "?" */
@@ -91,15 +91,15 @@ enum { ENG_CHUNK_CLOCK_SYNCED = 8 };
 struct eng_init_options {
 	uint64_t size_bytes;
 	uint64_t segment_bytes; /* 0: derive from size and cameras (DESIGN §4) */
-	uint32_t cameras;	/* 0: 16 */
-	bool prewrite;		/* write every segment once now instead of ahead of need */
-	gid_t group;		/* group that may read the store, (gid_t)-1: leave */
+	uint32_t cameras;       /* 0: 16 */
+	bool prewrite;          /* write every segment once now instead of ahead of need */
+	gid_t group;            /* group that may read the store, (gid_t)-1: leave */
 };
 /* Makes a store in DIR (created if missing, must be empty otherwise). Allocates all space at
  * once. Blocks. err[err_bytes] gets one clear line on failure. -EEXIST: a store is there already;
  * -ENOTEMPTY; -ENOSPC: does not fit, nothing is left behind; -EINVAL: sizes. */
-int eng_init(const char *dir, const struct eng_init_options *opt, char *err, size_t err_bytes)
-	MUST_CHECK;
+int eng_init(const char *dir, const struct eng_init_options *opt, char *err,
+             size_t err_bytes) MUST_CHECK;
 
 /* --------------------------------------------------------------- writing (writer.c, one thread) */
 
@@ -107,25 +107,25 @@ struct eng_writer;
 struct eng_stream;
 
 struct eng_writer_options {
-	int64_t flush_ns;	/* 0: 1 s. The loss bound aimed at. */
-	bool leaves;		/* integrity = sha256: salted SHA-256 leaf per frame */
-	uint64_t memory_bytes;	/* bound on chunk buffers; 0: 256 MiB */
-	uint32_t ready_ahead;	/* segments kept prewritten; 0: 4 */
-	bool sync_device;	/* synchronous device instead of io_uring (tests, old kernels) */
+	int64_t flush_ns;      /* 0: 1 s. The loss bound aimed at. */
+	bool leaves;           /* integrity = sha256: salted SHA-256 leaf per frame */
+	uint64_t memory_bytes; /* bound on chunk buffers; 0: 256 MiB */
+	uint32_t ready_ahead;  /* segments kept prewritten; 0: 4 */
+	bool sync_device;      /* synchronous device instead of io_uring (tests, old kernels) */
 	/* Called from eng_poll() for things a person should know (one line, UTF-8). */
 	void (*alarm)(void *arg, const char *line);
 	/* Called when a segment is removed by retention, before its space is reused. A non-zero
 	 * return (-errno: the removal could not be logged) keeps the segment. */
 	int (*removed)(void *arg, const char *camera, const uint8_t stream[ENG_UUID_BYTES],
-		       uint64_t segment, uint64_t generation, int64_t first_ns, int64_t last_ns,
-		       const char *rule);
+	               uint64_t segment, uint64_t generation, int64_t first_ns, int64_t last_ns,
+	               const char *rule);
 	void *arg;
 };
 /* Opens DIR for writing: locks it against a second writer, recovers what the last writer left
  * (flushes, then publishes), raises the writer epoch durably. Blocks. One clear line in err.
  * -EBUSY: another writer; -ENOENT, -EUCLEAN: not a store or a damaged one; -EIO. */
 int eng_writer_open(const char *dir, const struct eng_writer_options *opt, struct eng_writer **out,
-		    char *err, size_t err_bytes) MUST_CHECK;
+                    char *err, size_t err_bytes) MUST_CHECK;
 /* Writes out, flushes and publishes everything, ends open runs with ENG_REASON_RESTART unless
  * they were ended, marks the catalog clean. Blocks. */
 void eng_writer_close(struct eng_writer *w);
@@ -145,14 +145,14 @@ int eng_sync(struct eng_writer *w, int64_t timeout_ns) MUST_CHECK;
  * from store UUID, name and kind; handles live as long as the writer; same arguments, same handle.
  * -EINVAL: name empty, too long or not UTF-8. */
 int eng_stream_get(struct eng_writer *w, const char *camera, bool imported,
-		   struct eng_stream **out) MUST_CHECK;
+                   struct eng_stream **out) MUST_CHECK;
 /* Begins a run; ends an open one first with ENG_REASON_DISCONTINUITY. `reason` explains the gap
  * before it. A setup that differs from the segment's begins a new segment. -EINVAL: setup. */
-int eng_run_begin(struct eng_stream *s, const struct eng_setup *setup, enum eng_reason reason)
-	MUST_CHECK;
+int eng_run_begin(struct eng_stream *s, const struct eng_setup *setup,
+                  enum eng_reason reason) MUST_CHECK;
 struct eng_frame {
 	int64_t time_ns; /* presentation, UTC */
-	int64_t dts_ns;	 /* decode order inside its track: strictly increasing within a run */
+	int64_t dts_ns;  /* decode order inside its track: strictly increasing within a run */
 	uint32_t duration_ns;
 	uint8_t track;
 	uint8_t flags; /* ENG_FRAME_* */
@@ -190,13 +190,13 @@ int eng_retention_set(struct eng_writer *w, const struct eng_retention *r) MUST_
 
 struct eng_stats {
 	uint64_t segments, segments_raw, segments_ready, segments_open, segments_sealed,
-		segments_retired;
+	        segments_retired;
 	uint64_t segment_bytes;
 	uint64_t bytes_written, frames_durable, chunks_durable, removed;
 	uint64_t memory_used_bytes;
-	int64_t loss_bound_ns;	   /* age of the oldest frame not yet durable, now */
+	int64_t loss_bound_ns;     /* age of the oldest frame not yet durable, now */
 	int64_t loss_bound_max_ns; /* worst seen since open */
-	uint64_t overruns;	   /* times it passed flush_ns */
+	uint64_t overruns;         /* times it passed flush_ns */
 	uint64_t write_errors;
 	uint64_t epoch;
 	int64_t oldest_ns; /* oldest footage, ENG_NO_TIME when none */
@@ -213,42 +213,42 @@ uint64_t eng_stream_durable_frames(const struct eng_stream *s);
 struct eng_reader;
 
 /* Opens DIR read-only. -ENOENT / -EUCLEAN with one line in err when it is not a store. */
-int eng_reader_open(const char *dir, struct eng_reader **out, char *err, size_t err_bytes)
-	MUST_CHECK;
+int eng_reader_open(const char *dir, struct eng_reader **out, char *err,
+                    size_t err_bytes) MUST_CHECK;
 void eng_reader_close(struct eng_reader *r);
 const uint8_t *eng_reader_uuid(const struct eng_reader *r);
 
 struct eng_run {
 	char camera[ENG_CAMERA_MAX];
 	uint8_t stream[ENG_UUID_BYTES];
-	uint64_t run;		    /* sequence number of its first chunk */
-	int64_t first_ns, end_ns;   /* what is committed of it: [first_ns, end_ns) */
+	uint64_t run;                      /* sequence number of its first chunk */
+	int64_t first_ns, end_ns;          /* what is committed of it: [first_ns, end_ns) */
 	uint16_t start_reason, end_reason; /* end_reason NONE: still growing, or the writer died */
 	bool imported;
-	bool clock_synced;	    /* false if any chunk of it was written on an unsynced clock */
-	bool truncated;		    /* its beginning has been removed by retention */
+	bool clock_synced; /* false if any chunk of it was written on an unsynced clock */
+	bool truncated;    /* its beginning has been removed by retention */
 	struct eng_setup setup;
 };
 /* The names of all cameras with committed footage, sorted; *out is one malloc'ed block. */
 int eng_cameras(struct eng_reader *r, char (**out)[ENG_CAMERA_MAX], size_t *n) MUST_CHECK;
 /* The runs of CAMERA that touch [from, to), by first_ns, live and imported. malloc'ed. */
 int eng_runs(struct eng_reader *r, const char *camera, int64_t from_ns, int64_t to_ns,
-	     struct eng_run **out, size_t *n) MUST_CHECK;
+             struct eng_run **out, size_t *n) MUST_CHECK;
 
 /* One committed chunk as its index entry tells it; no payload has been read.
  * Frames are stored grouped by track, each track in decode order, so a track's bytes inside the
  * payload are one piece: track 0 at 0, track 1 right behind track 0's bytes. */
 struct eng_chunk {
 	uint64_t segment, generation, sequence, run;
-	uint32_t offset;	 /* of the chunk in its segment */
-	uint32_t total_bytes;	 /* on disk, multiple of 4096 */
+	uint32_t offset;         /* of the chunk in its segment */
+	uint32_t total_bytes;    /* on disk, multiple of 4096 */
 	uint32_t payload_offset; /* from the chunk's start */
 	uint32_t payload_bytes;
 	uint32_t frame_count;
 	uint32_t flags; /* FMT_CHUNK_* of format.h */
 	uint16_t start_reason, end_reason;
-	int64_t first_ns, end_ns;   /* least time, greatest time + duration; ENG_NO_TIME if empty */
-	int64_t first_key_ns;	    /* first video key frame (any frame without video) or NO_TIME */
+	int64_t first_ns, end_ns; /* least time, greatest time + duration; ENG_NO_TIME if empty */
+	int64_t first_key_ns;     /* first video key frame (any frame without video) or NO_TIME */
 	struct eng_chunk_track {
 		uint32_t frames, keys, bytes;
 		int64_t first_ns, last_ns; /* presentation times, least and greatest */
@@ -262,7 +262,7 @@ struct eng_chunk {
 /* The committed chunks of a run that touch [from, to), by sequence. malloc'ed. Chunks without
  * frames (run ends) are left out. Never includes a chunk that was not durable. */
 int eng_index(struct eng_reader *r, const uint8_t stream[ENG_UUID_BYTES], uint64_t run,
-	      int64_t from_ns, int64_t to_ns, struct eng_chunk **out, size_t *n) MUST_CHECK;
+              int64_t from_ns, int64_t to_ns, struct eng_chunk **out, size_t *n) MUST_CHECK;
 
 struct eng_frame_info {
 	int64_t time_ns, dts_ns;
@@ -273,12 +273,12 @@ struct eng_frame_info {
 };
 /* The frame table of a chunk, out[chunk->frame_count], in payload order. Verified.
  * -ESTALE: the segment was recycled; -EUCLEAN: damaged; -EIO. */
-int eng_chunk_frames(struct eng_reader *r, const struct eng_chunk *c, struct eng_frame_info *out)
-	MUST_CHECK;
+int eng_chunk_frames(struct eng_reader *r, const struct eng_chunk *c,
+                     struct eng_frame_info *out) MUST_CHECK;
 /* Payload bytes [offset, offset+len) of a chunk, every unit they touch verified, generation
  * checked again after the read. Same errors; on error buf's content is undefined. */
 int eng_chunk_read(struct eng_reader *r, const struct eng_chunk *c, uint32_t offset, uint32_t len,
-		   void *buf) MUST_CHECK;
+                   void *buf) MUST_CHECK;
 /* Rises whenever anything was committed or removed; cheap; for cache invalidation. */
 uint64_t eng_reader_change(struct eng_reader *r);
 
@@ -291,7 +291,7 @@ struct eng_verify_report {
 struct eng_verify_options {
 	const char *camera; /* NULL: all */
 	int64_t segment;    /* -1: all */
-	bool payload;	    /* read and verify every unit; else headers and tables only */
+	bool payload;       /* read and verify every unit; else headers and tables only */
 	/* One line for each thing found bad. */
 	void (*finding)(void *arg, uint64_t segment, uint64_t offset, const char *what);
 	void (*progress)(void *arg, uint64_t done_segments, uint64_t all_segments);
@@ -300,11 +300,11 @@ struct eng_verify_options {
 /* Reads the whole store and checks every rule of format.h. 0 when it could be read (see
  * report->damaged), else -errno. */
 int eng_verify(const char *dir, const struct eng_verify_options *opt,
-	       struct eng_verify_report *report, char *err, size_t err_bytes) MUST_CHECK;
+               struct eng_verify_report *report, char *err, size_t err_bytes) MUST_CHECK;
 /* Rebuilds the catalog from the segments (recorder stopped: takes the writer's lock). -EBUSY. */
 int eng_catalog_rebuild(const char *dir, char *err, size_t err_bytes) MUST_CHECK;
 /* Prints segment NO readably on OUT (a FILE *). frames: also each frame. */
 int eng_dump(const char *dir, uint64_t segment, bool frames, void *out, char *err,
-	     size_t err_bytes) MUST_CHECK;
+             size_t err_bytes) MUST_CHECK;
 
 #endif
