@@ -29,7 +29,7 @@ PKG_RUN   := fuse3
 PKG_TEST  := libcmocka-dev libgstrtspserver-1.0-dev gstreamer1.0-plugins-base \
 	gstreamer1.0-plugins-good gstreamer1.0-plugins-bad ffmpeg jq procps python3 \
 	e2fsprogs xfsprogs util-linux libasan8 libubsan1
-PKG_LINT  := clang-format clang-tidy cppcheck
+PKG_LINT  := clang libclang-rt-14-dev clang-format clang-tidy cppcheck
 
 # $(call need,PACKAGES): installs what is missing, says nothing when nothing is.
 need = @missing=$$(for p in $(1); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | \
@@ -88,6 +88,7 @@ SYS_sec    := $(call pc,libseccomp)
 
 PROGRAMS := $(B)/custos $(B)/custos-policyd $(B)/custosfs $(B)/custos-recorderd $(B)/custos-ingest
 TESTS    := $(patsubst tests/unit/%.c,$(B)/tests/%,$(wildcard tests/unit/test_*.c))
+FUZZERS  := $(patsubst tests/fuzz/%.c,$(B)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 HELPERS  := $(patsubst tests/helpers/%.c,$(B)/tests/%,$(wildcard tests/helpers/*.c))
 
 .PHONY: all tests deps deps-build deps-lint check check-all check-run demo install lint format clean
@@ -149,6 +150,17 @@ SYS_HELPER_rtsp_camera := $(call pc,gstreamer-rtsp-server-1.0 gstreamer-1.0)
 $(B)/tests/helpers/rtsp_camera.o: CPPFLAGS += $(shell pkg-config --cflags gstreamer-rtsp-server-1.0 2>/dev/null)
 $(B)/tests/%: $(B)/tests/helpers/%.o
 	$(Q)$(link) $^ $(SYS_HELPER_$*)
+
+# Decoders of bytes from disk under libFuzzer, FUZZ_SECONDS each: make BUILD=fuzz fuzz
+FUZZ_SECONDS ?= 60
+$(B)/fuzz/%: $(B)/tests/fuzz/%.o $(call lib,engine base)
+	$(Q)$(link) -fsanitize=fuzzer $^ $(SYS_engine)
+.PHONY: fuzz
+fuzz: deps-lint
+	$(Q)[ $(BUILD) = fuzz ] || { echo "custos: say make BUILD=fuzz fuzz" >&2; exit 2; }
+	$(Q)$(MAKE) --no-print-directory $(FUZZERS)
+	$(Q)for f in $(FUZZERS); do echo "  FUZZ  $$f"; \
+		$$f -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 -verbosity=0 || exit 1; done
 
 # ---------------------------------------------------------------- what people run
 

@@ -6,9 +6,7 @@
  * zero-padded. What a decoder accepts must come out of its encoder bit for bit: so that nothing a
  * reader believed can mean two things.
  *
- *   clang -g -O1 -fsanitize=fuzzer,address,undefined -I. -D_GNU_SOURCE -std=gnu11 -o fuzz_format \
- *       tests/fuzz/fuzz_format.c engine/format.c engine/format_chunk.c engine/digest.c \
- *       engine/walk.c engine/base/[!d]*.c -lxxhash -lcrypto
+ *   make BUILD=fuzz fuzz FUZZ_SECONDS=60
  */
 #include <stdlib.h>
 
