@@ -86,6 +86,11 @@ void conn_free(struct line_conn *c)
 	drop_fd(&c->first_fd);
 	drop_fd(&c->newest_fd);
 	drop_out(c);
+	/* By hand: closing takes a descriptor out of epoll only when it is the last one of its open
+	 * file, and a child between posix_spawn() and exec has copies of all ours. Epoll would go
+	 * on reporting c. */
+	if (epoll_ctl(c->server->epfd, EPOLL_CTL_DEL, c->fd, NULL) != 0)
+		log_err("line: a connection cannot be taken out of epoll: %s", strerror(errno));
 	close(c->fd);
 	free(c->in);
 	free(c);

@@ -3,6 +3,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -10,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "policyd/line_conn.h"
 #include "tests/unit/support_cli.h"
 
 #define OTHER_UID 65533
@@ -285,6 +287,29 @@ static void test_gone_while_parked(void **state)
 	assert_ptr_equal(w->gone, w->parked[0]);
 }
 
+/*
+ * A process that is being started (posix_spawn) holds copies of our descriptors until its exec is
+ * through, and we go on before that: closing our own copy alone leaves epoll reporting the
+ * connection, by a pointer to what has been freed.
+ */
+static void test_a_copied_descriptor_is_not_reported_after_the_end(void **state)
+{
+	struct world *w = *state;
+	int fd = cli_connect(w->path), copy;
+	struct pollfd p = {.fd = line_server_fd(w->server), .events = POLLIN};
+
+	say(fd, "{\"v\":1,\"op\":\"park\"}\n");
+	cli_settle(w->server);
+	assert_int_equal(w->n_parked, 1);
+	copy = dup(w->parked[0]->fd);
+	assert_true(copy >= 0);
+	close(fd);
+	line_server_run(w->server);
+	assert_int_equal(w->n_gone, 1);
+	assert_int_equal(poll(&p, 1, 0), 0);
+	close(copy);
+}
+
 static void test_half_closed_gets_its_answer(void **state)
 {
 	struct world *w = *state;
@@ -551,6 +576,7 @@ int main(void)
 	        T(test_random_pieces),
 	        T(test_pipelined_lines_wait_for_the_answer),
 	        T(test_gone_while_parked),
+	        T(test_a_copied_descriptor_is_not_reported_after_the_end),
 	        T(test_half_closed_gets_its_answer),
 	        T(test_gone_at_server_close),
 	        T(test_passed_descriptor),
