@@ -187,6 +187,7 @@ static int serve(const struct conf *conf)
 
 	if (signal_fd < 0) {
 		log_err("cannot start: %s", strerror(-signal_fd));
+		free(r);
 		return 1;
 	}
 	r->conf = conf;
