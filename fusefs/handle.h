@@ -43,8 +43,10 @@ struct handle {
 	struct cover_set cover;
 	int64_t covered_ns; /* boot time of the newest cover, 0: pages have been invalidated since
 	                     */
-	uint64_t read_from, read_to; /* noted, not yet in the log */
+	/* Noted, not yet in the log: reads that lie side by side, or one range again and again. */
+	uint64_t read_from, read_to;
 	uint32_t reads;
+	bool repeated;
 	uint64_t total_bytes, total_reads;
 	unsigned refs; /* of the table's lock */
 };
@@ -77,7 +79,9 @@ int handle_log_open(struct handles *hs, struct handle *h, const char *user, cons
 int handle_cover(struct handles *hs, struct handle *h, uint64_t from, uint64_t to) MUST_CHECK;
 /* The rule, asked right before the reply. */
 bool handle_covered(struct handles *hs, struct handle *h, uint64_t from, uint64_t to);
-/* [from, to) is about to leave. -EIO: it must not. */
+/* [from, to) is about to leave. -EIO: it must not. The log gets every range exactly: one READ for
+ * reads that lie side by side, and one, marked as repeated, for the same range read again and
+ * again; aux says how many reads it stands for. */
 int handle_note(struct handles *hs, struct handle *h, uint64_t from, uint64_t to) MUST_CHECK;
 /* Appends everybody's noted reads; watches whether the log keeps up. */
 void handles_flush(struct handles *hs);

@@ -120,6 +120,7 @@ bool handle_covered(struct handles *hs, struct handle *h, uint64_t from, uint64_
 /* With h->lock held: what is noted becomes a record. */
 static int append_reads(struct handles *hs, struct handle *h)
 {
+	static const char again[] = "{\"what\":\"repeated\"}";
 	struct aud_record rec = record_of(h, AUD_OP_READ);
 	uint64_t seq;
 
@@ -128,16 +129,30 @@ static int append_reads(struct handles *hs, struct handle *h)
 	rec.offset = h->read_from;
 	rec.length = h->read_to - h->read_from;
 	rec.aux = h->reads;
-	if (aud_append(hs->log, &rec, NULL, 0, &seq)) {
+	if (aud_append(hs->log, &rec, h->repeated ? again : NULL,
+	               h->repeated ? sizeof(again) - 1 : 0, &seq)) {
 		atomic_store(&hs->failed, true);
 		return -EIO;
 	}
 	h->reads = 0;
+	h->repeated = false;
 	if (!atomic_load(&hs->watch_ns)) {
 		atomic_store(&hs->watch_seq, seq);
 		atomic_store(&hs->watch_ns, clock_boot_ns());
 	}
 	return 0;
+}
+
+/* With h->lock held: can the read be told by the record that is being put together? */
+static bool joins(struct handle *h, uint64_t from, uint64_t to)
+{
+	if (h->reads == UINT32_MAX)
+		return false;
+	if (from == h->read_from && to == h->read_to && (h->reads == 1 || h->repeated)) {
+		h->repeated = true;
+		return true;
+	}
+	return !h->repeated && from == h->read_to;
 }
 
 int handle_note(struct handles *hs, struct handle *h, uint64_t from, uint64_t to)
@@ -147,7 +162,7 @@ int handle_note(struct handles *hs, struct handle *h, uint64_t from, uint64_t to
 	if (ret)
 		return ret;
 	pthread_mutex_lock(&h->lock);
-	if (h->reads && (from != h->read_to || h->reads == UINT32_MAX))
+	if (h->reads && !joins(h, from, to))
 		ret = append_reads(hs, h);
 	if (!ret) {
 		if (!h->reads)

@@ -38,7 +38,8 @@ enum aud_op {
 	/* gate */
 	AUD_OP_OPEN = 200,  /* handle in object; grant, window; payload: user, path, camera, comm */
 	AUD_OP_COVER = 201, /* bytes [offset, offset+length) of handle may be read from now on */
-	AUD_OP_READ = 202,  /* exact; adjacent reads merged: aux = how many */
+	AUD_OP_READ = 202,  /* exact: aux reads side by side; payload what=repeated: each
+	                     * of them all of this range */
 	AUD_OP_CLOSE = 203, /* settles the handle */
 	AUD_OP_DENY = 204,  /* result = errno; aux = how many when counted together */
 	AUD_OP_REVOKED = 205,   /* gate has stopped serving the grant */

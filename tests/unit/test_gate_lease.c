@@ -302,6 +302,57 @@ static void reads_stand_in_the_log_exactly(void **state)
 	grant_put(g);
 }
 
+/* A player or a loop that reads one place again and again: one record with the count, never one
+ * that says more or less than was read. */
+static void repeated_reads_are_one_record(void **state)
+{
+	static const struct {
+		uint64_t from, to;
+		uint32_t reads;
+	} want[] = {{500, 600, 1000}, {600, 800, 2}, {700, 800, 2}, {700, 800, 1}};
+	struct peer *p = *state;
+	struct aud_record rec;
+	struct aud_iter *it;
+	const char *payload;
+	struct handle *h;
+	struct grant *g;
+	json_t *o = grant_json(7, 1000, "ann");
+	size_t n = 0;
+	char err[256];
+
+	assert_int_equal(grant_parse(o, &g), 0);
+	json_decref(o);
+	h = open_handle(p, g);
+	assert_int_equal(handle_cover(p->fs->handles, h, 0, 1000), 0);
+	for (int i = 0; i < 1000; i++)
+		assert_int_equal(handle_note(p->fs->handles, h, 500, 600), 0);
+	assert_int_equal(handle_note(p->fs->handles, h, 600, 700), 0);
+	assert_int_equal(handle_note(p->fs->handles, h, 700, 800), 0);
+	/* The last part of what has been joined, again: not the same range. */
+	assert_int_equal(handle_note(p->fs->handles, h, 700, 800), 0);
+	assert_int_equal(handle_note(p->fs->handles, h, 700, 800), 0);
+	handles_flush(p->fs->handles);
+	assert_int_equal(handle_note(p->fs->handles, h, 700, 800), 0); /* a record of its own */
+	handle_log_close(p->fs->handles, h);
+	assert_int_equal(
+	        aud_commit(p->log, &(struct aud_record){.op = AUD_OP_ALARM}, NULL, 0, NULL), 0);
+	assert_int_equal(aud_iter_open(p->log_dir, &it, err, sizeof(err)), 0);
+	while (aud_iter_next(it, &rec, &payload) == 1) {
+		if (rec.op != AUD_OP_READ)
+			continue;
+		assert_true(n < ARRAY_LEN(want));
+		assert_int_equal(rec.offset, want[n].from);
+		assert_int_equal(rec.length, want[n].to - want[n].from);
+		assert_int_equal(rec.aux, want[n].reads);
+		assert_int_equal(strstr(payload, "repeated") != NULL, n == 0 || n == 2);
+		n++;
+	}
+	aud_iter_close(it);
+	assert_int_equal(n, ARRAY_LEN(want));
+	handle_remove(p->fs->handles, h->fh);
+	grant_put(g);
+}
+
 static void a_failed_log_stops_everything(void **state)
 {
 	struct peer *p = *state;
@@ -330,6 +381,7 @@ int main(void)
 	        cmocka_unit_test_setup_teardown(waits_for_a_reply_being_written, setup, teardown),
 	        cmocka_unit_test_setup_teardown(silence_ends_the_lease, setup, teardown),
 	        cmocka_unit_test_setup_teardown(reads_stand_in_the_log_exactly, setup, teardown),
+	        cmocka_unit_test_setup_teardown(repeated_reads_are_one_record, setup, teardown),
 	        cmocka_unit_test_setup_teardown(a_failed_log_stops_everything, setup, teardown),
 	};
 
