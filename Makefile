@@ -4,7 +4,7 @@
 #   sudo make check     build with warnings as errors, all tests, the units once more under sanitizers
 #   make                build everything into build/release
 #   make lint           clang-format, clang-tidy, cppcheck
-#   make install        DESTDIR=, PREFIX=/usr/local
+#   make install        programs, manual pages, samples, unit files; PREFIX=/usr/local, DESTDIR= for packagers
 #
 # BUILD=release|debug|asan|tsan|fuzz picks the variant; V=1 shows the commands.
 
@@ -19,6 +19,8 @@ BINDIR     := $(PREFIX)/bin
 SBINDIR    := $(PREFIX)/sbin
 LIBEXECDIR := $(PREFIX)/libexec/custos
 MANDIR     := $(PREFIX)/share/man
+DOCDIR     := $(PREFIX)/share/doc/custos
+UNITDIR    := $(PREFIX)/lib/systemd/system
 
 # ---------------------------------------------------------------- packages (Debian 12's names)
 
@@ -102,6 +104,13 @@ $(B)/%.o: %.c
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  CC    $<")
 	$(Q)$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+# The one file that knows where the programs go is built again when PREFIX is another than last time.
+$(B)/engine/recorder/child.o: $(B)/libexecdir
+.PHONY: FORCE
+$(B)/libexecdir: FORCE
+	@mkdir -p $(@D)
+	@echo '$(LIBEXECDIR)' | cmp -s - $@ || echo '$(LIBEXECDIR)' >$@
 
 define room
 $(B)/libcustos-$(1).a: $$(call obj,$$(SRC_$(1)))
@@ -202,14 +211,20 @@ format:
 	$(Q)clang-format -i $(ALL_C)
 
 install: all
-	install -d $(DESTDIR)$(BINDIR) $(DESTDIR)$(SBINDIR) $(DESTDIR)$(LIBEXECDIR) \
-		$(DESTDIR)$(MANDIR)/man1 $(DESTDIR)$(MANDIR)/man5 $(DESTDIR)$(MANDIR)/man8
-	install -m 0755 $(B)/custos $(DESTDIR)$(BINDIR)
-	install -m 0755 $(B)/custos-policyd $(B)/custosfs $(B)/custos-recorderd $(DESTDIR)$(SBINDIR)
-	install -m 0755 $(B)/custos-ingest $(DESTDIR)$(LIBEXECDIR)
-	install -m 0644 $(wildcard */*.1 */*/*.1) $(DESTDIR)$(MANDIR)/man1
-	install -m 0644 $(wildcard */*.5 */*/*.5) $(DESTDIR)$(MANDIR)/man5
-	install -m 0644 $(wildcard */*.8 */*/*.8) $(DESTDIR)$(MANDIR)/man8
+	$(Q)install -d $(addprefix $(DESTDIR),$(BINDIR) $(SBINDIR) $(LIBEXECDIR) $(MANDIR)/man1 \
+		$(MANDIR)/man5 $(MANDIR)/man8 $(DOCDIR) $(UNITDIR))
+	$(Q)install -m 0755 $(B)/custos $(DESTDIR)$(BINDIR)
+	$(Q)install -m 0755 $(B)/custos-policyd $(B)/custosfs $(B)/custos-recorderd $(DESTDIR)$(SBINDIR)
+	$(Q)install -m 0755 $(B)/custos-ingest $(DESTDIR)$(LIBEXECDIR)
+	$(Q)install -m 0644 $(wildcard */*.1 */*/*.1) $(DESTDIR)$(MANDIR)/man1
+	$(Q)install -m 0644 $(wildcard */*.5 */*/*.5) $(DESTDIR)$(MANDIR)/man5
+	$(Q)install -m 0644 $(wildcard */*.8 */*/*.8) $(DESTDIR)$(MANDIR)/man8
+	$(Q)install -m 0644 README.md LICENSE policyd/custos.conf.sample policyd/policy.conf.sample $(DESTDIR)$(DOCDIR)
+	$(Q)for unit in $(wildcard */*.service */*/*.service); do \
+		sed 's,%SBINDIR%,$(SBINDIR),' $$unit >$(DESTDIR)$(UNITDIR)/$${unit##*/} || exit 1; \
+		chmod 0644 $(DESTDIR)$(UNITDIR)/$${unit##*/}; \
+	done
+	@echo "installed below $(DESTDIR)$(PREFIX); README.md says what comes next"
 
 clean:
 	rm -rf build
