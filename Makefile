@@ -14,6 +14,8 @@ DESTDIR ?=
 CC      ?= gcc
 B       := build/$(BUILD)
 Q       := $(if $(V),,@)
+# The second make of the targets below builds on all processors unless a -j was given.
+JOBS    := $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
 
 BINDIR     := $(PREFIX)/bin
 SBINDIR    := $(PREFIX)/sbin
@@ -95,9 +97,10 @@ HELPERS  := $(patsubst tests/helpers/%.c,$(B)/tests/%,$(wildcard tests/helpers/*
 
 .PHONY: all tests deps deps-build deps-lint check check-all check-run demo install lint format clean
 all: deps-build
-	$(Q)$(MAKE) --no-print-directory programs
-.PHONY: programs
+	$(Q)$(MAKE) $(JOBS) --no-print-directory programs
+.PHONY: programs helpers
 programs: $(PROGRAMS)
+helpers: $(HELPERS)
 tests: $(TESTS) $(HELPERS)
 
 $(B)/%.o: %.c
@@ -152,7 +155,7 @@ $(B)/tests/test_$(1)_%: $(B)/tests/unit/test_$(1)_%.o $$(call obj,$$(wildcard te
 	$$(Q)$$(link) $$^ $$(SYS_LIBS_$(1)) -lcmocka
 endef
 $(foreach r,base aud eng cli pol gate rec,$(eval $(call unit_room,$(r))))
-.PRECIOUS: $(B)/tests/unit/%.o
+.SECONDARY: # keep the objects between programs
 
 # Helpers of the end-to-end cases: the simulated camera and small readers.
 SYS_HELPER_rtsp_camera := $(call pc,gstreamer-rtsp-server-1.0 gstreamer-1.0)
@@ -167,7 +170,7 @@ $(B)/fuzz/%: $(B)/tests/fuzz/%.o $(call lib,engine base)
 .PHONY: fuzz
 fuzz: deps-lint
 	$(Q)[ $(BUILD) = fuzz ] || { echo "custos: say make BUILD=fuzz fuzz" >&2; exit 2; }
-	$(Q)$(MAKE) --no-print-directory $(FUZZERS)
+	$(Q)$(MAKE) $(JOBS) --no-print-directory $(FUZZERS)
 	$(Q)for f in $(FUZZERS); do echo "  FUZZ  $$f"; \
 		$$f -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 -verbosity=0 || exit 1; done
 
@@ -182,18 +185,18 @@ deps-lint:
 
 # A second make, so that pkg-config is asked after the packages are there.
 demo: deps
-	$(Q)$(MAKE) --no-print-directory programs tests
+	$(Q)$(MAKE) $(JOBS) --no-print-directory programs helpers
 	$(Q)BUILD_DIR=$(B) bash tests/demo.sh
 
 check: deps
-	$(Q)$(MAKE) --no-print-directory programs tests
-	$(Q)$(MAKE) --no-print-directory tests BUILD=asan
+	$(Q)$(MAKE) $(JOBS) --no-print-directory programs tests
+	$(Q)$(MAKE) $(JOBS) --no-print-directory tests BUILD=asan
 	$(Q)bash tests/run $(B) build/asan
 
 check-all: deps
-	$(Q)$(MAKE) --no-print-directory programs tests
-	$(Q)$(MAKE) --no-print-directory tests BUILD=asan
-	$(Q)$(MAKE) --no-print-directory tests BUILD=tsan
+	$(Q)$(MAKE) $(JOBS) --no-print-directory programs tests
+	$(Q)$(MAKE) $(JOBS) --no-print-directory tests BUILD=asan
+	$(Q)$(MAKE) $(JOBS) --no-print-directory tests BUILD=tsan
 	$(Q)LONG=1 bash tests/run $(B) build/asan build/tsan
 
 ALL_C := $(wildcard engine/*.[ch] engine/*/*.[ch] fusefs/*.[ch] policyd/*.[ch] tools/*.[ch] \
