@@ -8,8 +8,6 @@
 
 #include "fusefs/handle_table.h"
 
-#define HANDLES_MAX 65536u
-
 int handles_new(struct aud_log *log, struct listings *l, struct handles **out)
 {
 	struct handles *hs = calloc(1, sizeof(*hs));
@@ -90,12 +88,52 @@ static uint32_t slot_take(struct handles *hs)
 	return hs->next_slot - 1;
 }
 
+/* What stays allocated for it; a shared view counts for each who holds it open. */
+static size_t memory_of(const struct handle *h)
+{
+	size_t bytes = sizeof(*h);
+
+	if (h->view)
+		bytes += view_memory(shared_view(h->view));
+	if (h->text)
+		bytes += h->size_bytes;
+	for (size_t i = 0; i < h->n_entries; i++)
+		bytes += 2 * sizeof(*h->entries) + strlen(h->entries[i].name) + 1;
+	return bytes;
+}
+
+/* With the lock held: is there room for one more of this uid? */
+static int share_check(const struct handles *hs, const struct handle *h)
+{
+	size_t bytes = h->memory_bytes;
+	uint32_t n = 0, bare = 0;
+
+	for (uint32_t i = 0; i < hs->n_slots; i++) {
+		const struct handle *x = hs->slots[i].handle;
+
+		if (!x)
+			continue;
+		bare += !x->grant;
+		if (x->uid != h->uid)
+			continue;
+		n++;
+		bytes += x->memory_bytes;
+	}
+	if (n >= HANDLES_PER_UID || (n && bytes > HANDLES_BYTES_PER_UID))
+		return -EMFILE;
+	return !h->grant && bare >= HANDLES_BARE ? -ENFILE : 0;
+}
+
 int handle_add(struct handles *hs, struct handle *h)
 {
-	uint32_t i;
+	uint32_t i = HANDLES_MAX;
+	int ret;
 
+	h->memory_bytes = memory_of(h);
 	pthread_mutex_lock(&hs->lock);
-	i = slot_take(hs);
+	ret = share_check(hs, h);
+	if (!ret)
+		i = slot_take(hs);
 	if (i != HANDLES_MAX) {
 		hs->slots[i].handle = h;
 		hs->slots[i].generation++;
@@ -105,7 +143,7 @@ int handle_add(struct handles *hs, struct handle *h)
 		hs->n++;
 	}
 	pthread_mutex_unlock(&hs->lock);
-	return i == HANDLES_MAX ? -ENFILE : 0;
+	return !ret && i == HANDLES_MAX ? -ENFILE : ret;
 }
 
 /* With the lock held. */

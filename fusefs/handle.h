@@ -20,6 +20,13 @@
 
 #define HANDLE_OVERDUE_NS (5 * NSEC_PER_SEC)
 
+/* Nobody's open handles take another's room: so many, and so much memory, a uid; and those without
+ * a grant (anybody may open MOUNT) at most HANDLES_BARE in all. */
+#define HANDLES_MAX           65536u
+#define HANDLES_BARE          (HANDLES_MAX / 4)
+#define HANDLES_PER_UID       4096u
+#define HANDLES_BYTES_PER_UID (512 * MIB)
+
 struct handle_entry { /* of a directory */
 	char *name;
 	uint64_t ino;
@@ -37,12 +44,13 @@ struct handle {
 	struct handle_entry *entries; /* or a directory */
 	size_t n_entries;
 	uint64_t size_bytes;
+	size_t memory_bytes;    /* set by handle_add() */
 	int64_t from_ns, to_ns; /* footage, 0: none */
 
 	pthread_mutex_t lock; /* all below */
 	struct cover_set cover;
-	int64_t covered_ns; /* boot time of the newest cover, 0: pages have been invalidated since
-	                     */
+	int64_t covered_ns; /* boot time of the first cover since its pages were last dropped; 0:
+	                     * none */
 	/* Noted, not yet in the log: reads that lie side by side, or one range again and again. */
 	uint64_t read_from, read_to;
 	uint32_t reads;
@@ -59,7 +67,8 @@ void handles_free(struct handles *hs);
  * memory. */
 struct handle *handle_new(uid_t uid, pid_t pid, struct grant *grant);
 void handle_free(struct handles *hs, struct handle *h); /* one that was never added */
-/* Gives it fh and number; the table has one reference. -ENFILE, -ENOMEM (h stays the caller's). */
+/* Gives it fh and number; the table has one reference. -EMFILE: the uid has its share; -ENFILE: the
+ * table is full (h stays the caller's). */
 int handle_add(struct handles *hs, struct handle *h) MUST_CHECK;
 struct handle *handle_get(struct handles *hs, uint64_t fh); /* NULL: no such handle */
 void handle_put(struct handles *hs, struct handle *h);

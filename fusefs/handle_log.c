@@ -81,7 +81,8 @@ static int append_cover(struct handles *hs, struct handle *h, uint64_t from, uin
 	if (aud_append(hs->log, &rec, NULL, 0, seq))
 		return -EIO;
 	cover_add(&h->cover, from, to, *seq, now);
-	h->covered_ns = now;
+	if (!h->covered_ns)
+		h->covered_ns = now;
 	return 0;
 }
 

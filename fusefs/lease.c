@@ -18,6 +18,7 @@
 /* A poll must be answered this long before the lease ends. */
 #define SPARE_NS     (700 * NSEC_PER_MSEC)
 #define LEASE_MAX_MS 60000
+#define SETTLE_NS    (10 * NSEC_PER_SEC)
 
 struct lease {
 	struct fs *fs;
@@ -29,6 +30,8 @@ struct lease {
 	pthread_mutex_t lock; /* client, for lease_stop() */
 	struct line_client *client;
 	_Atomic uint64_t have;
+	struct grant **gone; /* revoked, not yet settled: nothing is acknowledged before that */
+	size_t n_gone;
 	bool told; /* that policyd does not answer */
 };
 
@@ -125,16 +128,9 @@ static void take_checkpoint(struct fs *fs, const json_t *reply)
 		log_warn("a checkpoint of our log could not be kept: %s", strerror(-ret));
 }
 
-/* The revoked grant's bytes have stopped when this returns; the log says so. */
-static int settle(struct lease *l, struct grant *g)
+/* The revoked grant's bytes have stopped when this returns. */
+static int stop_bytes(struct lease *l, struct grant *g)
 {
-	struct aud_record rec = {
-	        .op = AUD_OP_REVOKED,
-	        .uid = g->uid,
-	        .login_uid = AUD_NO_UID,
-	        .grant = g->id,
-	        .object = g->epoch,
-	};
 	struct fs *fs = l->fs;
 	struct handle **list = NULL;
 	size_t n = 0;
@@ -148,31 +144,75 @@ static int settle(struct lease *l, struct grant *g)
 		handle_put(fs->handles, list[i]);
 	}
 	free(list);
-	handles_flush(fs->handles); /* its last reads stand before REVOKED in the log */
 	listing_drop(fs->listings, g);
-	if (!ret)
-		ret = aud_commit(fs->log, &rec, NULL, 0, NULL);
-	if (!ret)
-		log_info("grant %llu is not served any more", (unsigned long long)g->id);
 	return ret;
+}
+
+/* All that are gone have stopped and the log says so, durably; or an error, and all of them stay to
+ * be settled. Doing it twice does no harm. */
+static int settle(struct lease *l)
+{
+	struct fs *fs = l->fs;
+	uint64_t seq = 0;
+	int ret = 0;
+
+	for (size_t i = 0; i < l->n_gone && !ret; i++)
+		ret = stop_bytes(l, l->gone[i]);
+	handles_flush(fs->handles); /* their last reads stand before REVOKED in the log */
+	for (size_t i = 0; i < l->n_gone && !ret; i++) {
+		const struct grant *g = l->gone[i];
+		struct aud_record rec = {
+		        .op = AUD_OP_REVOKED,
+		        .uid = g->uid,
+		        .login_uid = AUD_NO_UID,
+		        .grant = g->id,
+		        .object = g->epoch,
+		};
+
+		ret = aud_append(fs->log, &rec, NULL, 0, &seq);
+	}
+	if (!ret && seq)
+		ret = aud_wait(fs->log, seq, SETTLE_NS);
+	if (ret)
+		return ret;
+	for (size_t i = 0; i < l->n_gone; i++) {
+		log_info("grant %llu is not served any more", (unsigned long long)l->gone[i]->id);
+		grant_put(l->gone[i]);
+	}
+	free(l->gone);
+	l->gone = NULL;
+	l->n_gone = 0;
+	return 0;
+}
+
+/* Takes over `gone`; what an earlier attempt could not settle stays in front. */
+static int keep_gone(struct lease *l, struct grant **gone, size_t n)
+{
+	struct grant **all = l->n_gone ? reallocarray(l->gone, l->n_gone + n, sizeof(*all)) : gone;
+
+	if (!all)
+		return -ENOMEM;
+	if (l->n_gone)
+		memcpy(all + l->n_gone, gone, n * sizeof(*all));
+	if (all != gone)
+		free(gone);
+	l->gone = all;
+	l->n_gone += n;
+	return 0;
 }
 
 static int take_grants(struct lease *l, json_t *list, int64_t lease_end_ns)
 {
 	struct grant **gone = NULL;
 	size_t n = 0;
-	int ret = gate_apply(l->fs->gate, list, &gone, &n), first;
+	int ret = gate_apply(l->fs->gate, list, &gone, &n);
 
 	/* Those that stay need not wait for the drain of those that go. */
 	if (!ret)
 		gate_lease_set(l->fs->gate, lease_end_ns);
-	for (size_t i = 0; i < n; i++) {
-		first = settle(l, gone[i]);
-		ret = ret ? ret : first;
-		grant_put(gone[i]);
-	}
-	free(gone);
-	return ret;
+	while (gone && keep_gone(l, gone, n))
+		pause_a_little(); /* never lost: they may be in use */
+	return settle(l) ?: ret;
 }
 
 /* A policyd that knows less than we do: forget everything, ask for its whole list. */
@@ -308,6 +348,9 @@ void lease_stop(struct lease *l)
 	pthread_mutex_unlock(&l->lock);
 	pthread_join(l->thread, NULL);
 	gate_lease_set(l->fs->gate, 0);
+	for (size_t i = 0; i < l->n_gone; i++)
+		grant_put(l->gone[i]);
+	free(l->gone);
 	pthread_mutex_destroy(&l->lock);
 	free(l->socket);
 	free(l->policy_user);

@@ -105,6 +105,25 @@ struct node *ops_node(fuse_req_t req, fuse_ino_t id, const char *op)
 	return NULL;
 }
 
+bool ops_reply_begin(fuse_req_t req, const struct node *n, const char *op)
+{
+	enum gate_verdict v = GATE_OK;
+
+	if (n->grant)
+		v = gate_reply_begin(fs_of(req)->gate, n->grant, fuse_req_ctx(req)->uid);
+	if (v == GATE_OK)
+		return true;
+	ops_denied(req, n, ENOENT, op, gate_verdict_name(v));
+	fuse_reply_err(req, ENOENT);
+	return false;
+}
+
+void ops_reply_end(struct fs *fs, const struct node *n)
+{
+	if (n->grant)
+		gate_reply_end(fs->gate, n->grant);
+}
+
 int ops_errno(int ret)
 {
 	switch (ret) {
@@ -112,6 +131,7 @@ int ops_errno(int ret)
 	case -ENOMEM:
 	case -EACCES:
 	case -ENFILE:
+	case -EMFILE:
 		return -ret;
 	default: /* -ESTALE recycled, -EUCLEAN damaged, and whatever else: nothing to read here */
 		return EIO;
@@ -214,11 +234,13 @@ static void op_getattr(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 			st.st_size = (off_t)h->size_bytes;
 		handle_put(fs->handles, h);
 	}
-	tree_put(fs->tree, n);
-	if (ret)
+	if (ret) {
 		fuse_reply_err(req, ops_errno(ret));
-	else
+	} else if (ops_reply_begin(req, n, "getattr")) {
 		fuse_reply_attr(req, &st, 0);
+		ops_reply_end(fs, n);
+	}
+	tree_put(fs->tree, n);
 }
 
 static void op_statfs(fuse_req_t req, fuse_ino_t id)

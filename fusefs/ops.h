@@ -47,6 +47,11 @@ void ops_denied(fuse_req_t req, const struct node *node, int err, const char *op
 /* The node, with a reference, if this caller may know of it now; else NULL, replied and written
  * down. */
 struct node *ops_node(fuse_req_t req, fuse_ino_t id, const char *op);
+/* The last check before anything of a node leaves, and the end of the reply: between the two a
+ * revocation waits (gate.h). false: refused, replied and written down; no end. Nodes without a
+ * grant always may. The reply frees req: what is needed after it is taken from it before. */
+bool ops_reply_begin(fuse_req_t req, const struct node *node, const char *op);
+void ops_reply_end(struct fs *fs, const struct node *node);
 /* What stat() shows. May read the store (size of texts). */
 int ops_stat(struct fs *fs, const struct node *n, struct stat *st) MUST_CHECK;
 /* The text of a NODE_TEXT or NODE_PLAYLIST; malloc'ed. */

@@ -160,6 +160,8 @@ void ops_opendir(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 	}
 	if (!ret)
 		ret = handle_add(fs->handles, h);
+	if (ret == -EMFILE || ret == -ENFILE)
+		ops_denied(req, n, -ret, "opendir", "too-many-open");
 	tree_put(fs->tree, n);
 	if (ret) {
 		handle_free(fs->handles, h);
@@ -171,7 +173,8 @@ void ops_opendir(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 		handle_remove(fs->handles, fi->fh);
 }
 
-/* The picture was taken for one uid under one grant: both must still hold. */
+/* The picture was taken for one uid under one grant: both must still hold. true: the reply may be
+ * written now, and gate_reply_end() must follow where there is a grant. */
 static bool may_list(fuse_req_t req, fuse_ino_t id, const struct handle *h)
 {
 	struct fs *fs = fs_of(req);
@@ -180,7 +183,7 @@ static bool may_list(fuse_req_t req, fuse_ino_t id, const struct handle *h)
 	struct node *n;
 
 	if (h->grant)
-		v = gate_check(fs->gate, h->grant, caller);
+		v = gate_reply_begin(fs->gate, h->grant, caller);
 	else if (caller != h->uid)
 		v = GATE_NOT_OWNER;
 	if (v == GATE_OK)
@@ -188,30 +191,16 @@ static bool may_list(fuse_req_t req, fuse_ino_t id, const struct handle *h)
 	n = tree_get(fs->tree, id);
 	ops_denied(req, n, EACCES, "readdir", gate_verdict_name(v));
 	tree_put(fs->tree, n);
+	fuse_reply_err(req, EACCES);
 	return false;
 }
 
-void ops_readdir(fuse_req_t req, fuse_ino_t id, size_t size, off_t off, struct fuse_file_info *fi)
+/* Entries from `off` on, as many as fit; the bytes used. */
+static size_t put_entries(fuse_req_t req, const struct handle *h, off_t off, char *buf, size_t size)
 {
-	struct fs *fs = fs_of(req);
-	struct handle *h = handle_get(fs->handles, fi->fh);
 	size_t at = 0;
-	char *buf;
 
-	if (!h || !h->entries || h->node != id) {
-		fuse_reply_err(req, EBADF);
-		handle_put(fs->handles, h);
-		return;
-	}
-	if (!may_list(req, id, h)) {
-		fuse_reply_err(req, EACCES);
-		handle_put(fs->handles, h);
-		return;
-	}
-	if (size > FS_MAX_READ)
-		size = FS_MAX_READ;
-	buf = malloc(size);
-	for (size_t i = off < 0 ? h->n_entries : (size_t)off; buf && i < h->n_entries; i++) {
+	for (size_t i = off < 0 ? h->n_entries : (size_t)off; i < h->n_entries; i++) {
 		struct stat st = {.st_ino = h->entries[i].ino, .st_mode = h->entries[i].mode};
 		size_t need = fuse_add_direntry(req, buf + at, size - at, h->entries[i].name, &st,
 		                                (off_t)i + 1);
@@ -220,17 +209,46 @@ void ops_readdir(fuse_req_t req, fuse_ino_t id, size_t size, off_t off, struct f
 			break;
 		at += need;
 	}
-	if (buf)
-		fuse_reply_buf(req, buf, at);
-	else
+	return at;
+}
+
+void ops_readdir(fuse_req_t req, fuse_ino_t id, size_t size, off_t off, struct fuse_file_info *fi)
+{
+	struct fs *fs = fs_of(req);
+	struct handle *h = handle_get(fs->handles, fi->fh);
+	size_t used = 0;
+	char *buf;
+
+	if (!h || !h->entries || h->node != id) {
+		fuse_reply_err(req, EBADF);
+		handle_put(fs->handles, h);
+		return;
+	}
+	if (size > FS_MAX_READ)
+		size = FS_MAX_READ;
+	buf = malloc(size);
+	if (!buf) {
 		fuse_reply_err(req, ENOMEM);
+	} else {
+		used = put_entries(req, h, off, buf, size);
+		if (may_list(req, id, h)) {
+			fuse_reply_buf(req, buf, used);
+			if (h->grant)
+				gate_reply_end(fs->gate, h->grant);
+		}
+	}
 	free(buf);
 	handle_put(fs->handles, h);
 }
 
 void ops_releasedir(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 {
+	struct fs *fs = fs_of(req);
+	struct handle *h = handle_get(fs->handles, fi->fh);
+
 	(void)id;
-	handle_remove(fs_of(req)->handles, fi->fh);
+	if (h && h->entries)
+		handle_remove(fs->handles, h->fh);
+	handle_put(fs->handles, h);
 	fuse_reply_err(req, 0);
 }

@@ -10,8 +10,10 @@
 
 #include "fusefs/ops.h"
 
-/* A cover can grow old while its data is read from a slow disk; then it is asked for again. */
-#define COVER_TRIES 8
+/* A cover can grow old while its data is read from a slow disk, and data while its cover is waited
+ * for: what is too old is asked for again. Recycling waits twice as long before it overwrites. */
+#define TRIES       8
+#define DATA_AGE_NS NSEC_PER_SEC
 
 static void denied_handle(fuse_req_t req, const struct handle *h, const char *op,
                           enum gate_verdict v)
@@ -98,6 +100,8 @@ static int open_logged(fuse_req_t req, const struct node *n, struct handle **out
 		note_damage(req, n, 0, 0);
 	if (!ret)
 		ret = handle_add(fs->handles, h);
+	if (ret == -EMFILE || ret == -ENFILE)
+		ops_denied(req, n, -ret, "open", "too-many-open");
 	if (ret) {
 		handle_free(fs->handles, h);
 		return ret;
@@ -175,8 +179,9 @@ static int get_data(const struct handle *h, uint64_t off, size_t len, char *buf)
 
 enum replied { REPLIED, TRY_AGAIN };
 
+/* read_ns: boot time before the data was read. */
 static enum replied reply_data(fuse_req_t req, struct handle *h, uint64_t off, size_t len,
-                               const char *buf)
+                               const char *buf, int64_t read_ns)
 {
 	struct fs *fs = fs_of(req);
 	enum gate_verdict v = gate_reply_begin(fs->gate, h->grant, fuse_req_ctx(req)->uid);
@@ -185,7 +190,8 @@ static enum replied reply_data(fuse_req_t req, struct handle *h, uint64_t off, s
 		denied_handle(req, h, "read", v);
 		return REPLIED;
 	}
-	if (!handle_covered(fs->handles, h, off, off + len)) {
+	if (clock_boot_ns() - read_ns > DATA_AGE_NS ||
+	    !handle_covered(fs->handles, h, off, off + len)) {
 		gate_reply_end(fs->gate, h->grant);
 		return TRY_AGAIN;
 	}
@@ -202,17 +208,18 @@ static void read_covered(fuse_req_t req, struct handle *h, uint64_t off, size_t 
 {
 	struct fs *fs = fs_of(req);
 	enum replied done = TRY_AGAIN;
-	bool have = false;
+	int64_t read_ns = 0;
 	char *buf = malloc(len);
 	int ret = buf ? 0 : -ENOMEM;
 
-	for (int i = 0; !ret && done == TRY_AGAIN && i < COVER_TRIES; i++) {
+	for (int i = 0; !ret && done == TRY_AGAIN && i < TRIES; i++) {
 		ret = handle_cover(fs->handles, h, off, off + len);
-		if (!ret && !have)
+		if (!ret && (!read_ns || clock_boot_ns() - read_ns > DATA_AGE_NS)) {
+			read_ns = clock_boot_ns();
 			ret = get_data(h, off, len, buf);
-		have = true;
+		}
 		if (!ret)
-			done = reply_data(req, h, off, len, buf);
+			done = reply_data(req, h, off, len, buf, read_ns);
 	}
 	free(buf);
 	if (!ret && done == REPLIED)
@@ -259,10 +266,8 @@ void ops_release(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 	struct handle *h = handle_get(fs->handles, fi->fh);
 
 	(void)id;
-	if (h) {
-		handle_log_close(fs->handles, h);
-		handle_remove(fs->handles, h->fh);
-		handle_put(fs->handles, h);
-	}
+	if (h && !h->entries)
+		forget_handle(fs, h);
+	handle_put(fs->handles, h);
 	fuse_reply_err(req, 0);
 }

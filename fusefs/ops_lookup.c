@@ -119,20 +119,16 @@ static void reply_entry(fuse_req_t req, const struct node *key)
 	}
 	e.ino = n->id;
 	ret = ops_stat(fs, n, &e.attr);
-	/* What took time may have outlived the grant. */
-	if (!ret && n->grant) {
-		enum gate_verdict v = gate_check(fs->gate, n->grant, fuse_req_ctx(req)->uid);
-
-		if (v != GATE_OK) {
-			ops_denied(req, n, ENOENT, "lookup", gate_verdict_name(v));
-			ret = -ENOENT;
-		}
-	}
 	if (ret) {
 		tree_forget(fs->tree, n->id, 1);
 		fuse_reply_err(req, ops_errno(ret));
-	} else if (fuse_reply_entry(req, &e)) {
+	} else if (!ops_reply_begin(req, n, "lookup")) {
+		/* What took time outlived the grant. */
 		tree_forget(fs->tree, n->id, 1);
+	} else {
+		if (fuse_reply_entry(req, &e))
+			tree_forget(fs->tree, n->id, 1);
+		ops_reply_end(fs, n);
 	}
 	tree_put(fs->tree, n);
 }

@@ -38,14 +38,20 @@ static size_t value_of(const struct node *n, const char *name, char *out, size_t
 	return strlen(out);
 }
 
-static void reply_value(fuse_req_t req, const char *value, size_t len, size_t size)
+static void reply_value(fuse_req_t req, const struct node *n, const char *op, const char *value,
+                        size_t len, size_t size)
 {
+	struct fs *fs = fs_of(req);
+
+	if (!ops_reply_begin(req, n, op))
+		return;
 	if (!size)
 		fuse_reply_xattr(req, len);
 	else if (size < len)
 		fuse_reply_err(req, ERANGE);
 	else
 		fuse_reply_buf(req, value, len);
+	ops_reply_end(fs, n);
 }
 
 void ops_getxattr(fuse_req_t req, fuse_ino_t id, const char *name, size_t size)
@@ -59,7 +65,7 @@ void ops_getxattr(fuse_req_t req, fuse_ino_t id, const char *name, size_t size)
 		return;
 	len = value_of(n, name, value, sizeof(value));
 	if (len)
-		reply_value(req, value, len, size);
+		reply_value(req, n, "getxattr", value, len, size);
 	else
 		fuse_reply_err(req, ENODATA);
 	tree_put(fs->tree, n);
@@ -72,6 +78,6 @@ void ops_listxattr(fuse_req_t req, fuse_ino_t id, size_t size)
 
 	if (!n)
 		return;
-	reply_value(req, names, n->kind == NODE_FILE ? sizeof(names) : 0, size);
+	reply_value(req, n, "listxattr", names, n->kind == NODE_FILE ? sizeof(names) : 0, size);
 	tree_put(fs->tree, n);
 }

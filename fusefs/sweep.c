@@ -9,7 +9,7 @@
 #include "fusefs/sweep.h"
 
 #define FLUSH_NS  (20 * NSEC_PER_MSEC)
-#define EXPIRE_NS (500 * NSEC_PER_MSEC)
+#define EXPIRE_NS (200 * NSEC_PER_MSEC) /* less than what our lease ends before policyd's */
 
 struct sweep {
 	struct fs *fs;
@@ -50,9 +50,11 @@ static void *flusher_main(void *arg)
 	return NULL;
 }
 
-/* Pages that were filled under a cover which nobody renewed: the next touch asks again. */
+/* Mapped pages stay readable without anybody asking. So none outlives the cover that it was filled
+ * under, nor the lease: the next touch asks again, and is logged or refused. */
 static void expire(struct sweep *s)
 {
+	bool leased = gate_lease_left_ns(s->fs->gate) > 0;
 	int64_t now = clock_boot_ns();
 	struct handle **list;
 	size_t n;
@@ -63,7 +65,7 @@ static void expire(struct sweep *s)
 		bool old;
 
 		pthread_mutex_lock(&list[i]->lock);
-		old = list[i]->covered_ns && now - list[i]->covered_ns > COVER_AGE_NS;
+		old = list[i]->covered_ns && (!leased || now - list[i]->covered_ns > COVER_AGE_NS);
 		if (old)
 			list[i]->covered_ns = 0;
 		pthread_mutex_unlock(&list[i]->lock);

@@ -222,6 +222,12 @@ uint64_t view_size(const struct view *v)
 	return v->size_bytes;
 }
 
+size_t view_memory(const struct view *v)
+{
+	return sizeof(*v) + v->header_bytes + v->n_chunks * sizeof(*v->chunk) +
+	       v->n_pieces * sizeof(*v->piece);
+}
+
 /* The piece that holds file offset `at`; at is behind the header and inside the file. */
 static const struct view_piece *piece_at(const struct view *v, uint64_t at)
 {

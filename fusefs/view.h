@@ -61,6 +61,7 @@ struct view; /* an open virtual file: its tables, in memory; immutable, shareabl
 int view_open(struct eng_reader *r, const struct view_file *file, struct view **out) MUST_CHECK;
 void view_close(struct view *v);
 uint64_t view_size(const struct view *v);
+size_t view_memory(const struct view *v); /* bytes that it keeps allocated */
 /* Bytes [offset, offset+len) clipped to the size; *got says how many. Verified; errors as
  * eng_chunk_read(): recycled or damaged data is never served. */
 int view_read(struct view *v, uint64_t offset, size_t len, void *buf, size_t *got) MUST_CHECK;

@@ -14,6 +14,7 @@
 
 #include "engine/audit/note.h"
 #include "fusefs/lease.h"
+#include "fusefs/sweep.h"
 #include "policyd/line.h"
 #include "policyd/proto.h"
 #include "tests/unit/support_gate.h"
@@ -353,6 +354,89 @@ static void repeated_reads_are_one_record(void **state)
 	grant_put(g);
 }
 
+static struct handle *bare_handle(uid_t uid, size_t bytes)
+{
+	struct handle *h = handle_new(uid, getpid(), NULL);
+
+	assert_non_null(h);
+	h->text = strdup("");
+	h->size_bytes = bytes;
+	return h;
+}
+
+static void nobody_takes_anothers_room(void **state)
+{
+	struct peer *p = *state;
+	struct handles *hs = p->fs->handles;
+	struct handle *h, **list;
+	size_t n;
+
+	for (uint32_t i = 0; i < HANDLES_PER_UID; i++)
+		assert_int_equal(handle_add(hs, bare_handle(1000, 1)), 0);
+	h = bare_handle(1000, 1);
+	assert_int_equal(handle_add(hs, h), -EMFILE);
+	handle_free(hs, h);
+	/* Another uid has room, but not for more memory than its share. */
+	assert_int_equal(handle_add(hs, bare_handle(1001, HANDLES_BYTES_PER_UID / 2)), 0);
+	h = bare_handle(1001, HANDLES_BYTES_PER_UID / 2);
+	assert_int_equal(handle_add(hs, h), -EMFILE);
+	handle_free(hs, h);
+	/* One that is larger than the share can be open alone: nothing is unreadable. */
+	assert_int_equal(handle_add(hs, bare_handle(1002, 2 * HANDLES_BYTES_PER_UID)), 0);
+	/* Many uids, without any grant, leave room for those with one. */
+	for (uint32_t i = HANDLES_PER_UID + 2; i < HANDLES_BARE; i++)
+		assert_int_equal(handle_add(hs, bare_handle(2000 + i / 64, 1)), 0);
+	h = bare_handle(1003, 1);
+	assert_int_equal(handle_add(hs, h), -ENFILE);
+	handle_free(hs, h);
+	{
+		json_t *o = grant_json(7, 1003, "ann");
+		struct grant *g;
+
+		assert_int_equal(grant_parse(o, &g), 0);
+		json_decref(o);
+		open_handle(p, g);
+		grant_put(g);
+	}
+	assert_int_equal(handles_of(hs, NULL, &list, &n), 0);
+	assert_int_equal(n, HANDLES_BARE + 1);
+	for (size_t i = 0; i < n; i++) {
+		handle_remove(hs, list[i]->fh);
+		handle_put(hs, list[i]);
+	}
+	free(list);
+}
+
+/* Pages that somebody has mapped go with the lease, and ten seconds after the first cover that they
+ * could have been filled under, however often the handle asks for others. */
+static void mapped_pages_end_with_the_lease(void **state)
+{
+	struct peer *p = *state;
+	json_t *o = grant_json(7, 1000, "ann");
+	int64_t first, end;
+	struct sweep *sweep;
+	struct handle *h;
+	struct grant *g;
+
+	assert_int_equal(grant_parse(o, &g), 0);
+	json_decref(o);
+	gate_lease_set(p->fs->gate, clock_boot_ns() + GUARD_NS);
+	h = open_handle(p, g);
+	assert_int_equal(handle_cover(p->fs->handles, h, 0, 100), 0);
+	first = h->covered_ns;
+	assert_int_equal(handle_cover(p->fs->handles, h, 4 * MIB, 4 * MIB + 1), 0);
+	assert_int_equal(h->covered_ns, first);
+	assert_int_equal(sweep_start(p->fs, on_invalidate, p, &sweep), 0);
+	gate_lease_set(p->fs->gate, clock_boot_ns());
+	for (end = clock_boot_ns() + COVER_AGE_NS / 2; !atomic_load(&p->invalidated);)
+		assert_true(clock_boot_ns() < end);
+	sweep_stop(sweep);
+	assert_int_equal(atomic_load(&p->invalidated), 1);
+	assert_int_equal(p->node, 4711);
+	handle_remove(p->fs->handles, h->fh);
+	grant_put(g);
+}
+
 static void a_failed_log_stops_everything(void **state)
 {
 	struct peer *p = *state;
@@ -382,6 +466,8 @@ int main(void)
 	        cmocka_unit_test_setup_teardown(silence_ends_the_lease, setup, teardown),
 	        cmocka_unit_test_setup_teardown(reads_stand_in_the_log_exactly, setup, teardown),
 	        cmocka_unit_test_setup_teardown(repeated_reads_are_one_record, setup, teardown),
+	        cmocka_unit_test_setup_teardown(nobody_takes_anothers_room, setup, teardown),
+	        cmocka_unit_test_setup_teardown(mapped_pages_end_with_the_lease, setup, teardown),
 	        cmocka_unit_test_setup_teardown(a_failed_log_stops_everything, setup, teardown),
 	};
 
