@@ -90,7 +90,8 @@ static size_t bucket_of(struct deny_log *d, uint32_t uid, int64_t now_ns)
 	for (size_t i = 0; i < d->n; i++)
 		if (d->of[i].uid == uid)
 			return i;
-	for (size_t i = 0; i < d->n; i++)
+	/* The last one, once in use, stays everybody's: a count in it must not name one uid. */
+	for (size_t i = 0; i < d->n && i < UIDS - 1; i++)
 		if (!d->of[i].b.counted && now_ns - d->of[i].b.second_ns >= NSEC_PER_SEC) {
 			d->of[i].uid = uid;
 			d->of[i].b = (struct deny_bucket){0};
