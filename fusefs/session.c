@@ -31,6 +31,33 @@ struct session {
 
 /* ---------------------------------------------------------------- mount point */
 
+/* Could somebody who is not us swap the mount point for another folder? Root would then mount over
+ * whatever they like. Every folder above it must be root's, and closed to others but for a sticky
+ * one like /tmp. */
+static int place_check(const char *mount, char *err, size_t err_bytes)
+{
+	char *real = realpath(mount, NULL), *slash;
+	struct stat st;
+	int ret = real ? 0 : -errno;
+
+	if (ret)
+		snprintf(err, err_bytes, "%s: %s", mount, strerror(-ret));
+	while (!ret && (slash = strrchr(real, '/')) && real[1]) {
+		slash[slash == real] = 0;
+		if (lstat(real, &st))
+			ret = -errno;
+		else if (st.st_uid || ((st.st_mode & 022) && !(st.st_mode & S_ISVTX)))
+			ret = -EPERM;
+		if (ret)
+			snprintf(err, err_bytes,
+			         "%s: others than root can change %s above it; name a mount point "
+			         "below root's folders",
+			         mount, real);
+	}
+	free(real);
+	return ret;
+}
+
 int session_prepare(const char *mount, char *err, size_t err_bytes)
 {
 	struct stat st, up;
@@ -54,6 +81,9 @@ int session_prepare(const char *mount, char *err, size_t err_bytes)
 		snprintf(err, err_bytes, "%s: %s", mount, strerror(-ret));
 		return ret;
 	}
+	ret = geteuid() ? 0 : place_check(mount, err, err_bytes);
+	if (ret)
+		return ret;
 	if (st.st_dev != up.st_dev) {
 		snprintf(err, err_bytes,
 		         "%s: something is mounted there; unmount it or name another mount point",

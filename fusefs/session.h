@@ -9,7 +9,8 @@
 
 struct session;
 /* Readies the mount point: makes it if missing, takes away what a killed gate left there. err: one
- * line. -EBUSY: something is mounted there; -ENOTDIR, -EACCES … */
+ * line. -EBUSY: something is mounted there; -EPERM: started as root, and somebody else could put
+ * another folder in its place; -ENOTDIR, -EACCES … */
 int session_prepare(const char *mount, char *err, size_t err_bytes) MUST_CHECK;
 /* Mounts. As root directly, else through fusermount3. ref is the operations' user data: ref->fs
  * must be set before session_run(). */

@@ -31,6 +31,9 @@ bad_conf() { sed "$1" "$T/custos.conf" >"$T/bad.conf"; shift; "$@" --config "$T/
 refuse 1 "unknown key in custos.conf" "bad.conf:[0-9]+:.*no such|bad.conf:[0-9]+.*unknown|bad.conf:[0-9]+" bad_conf '1i frob = "x"' "$BIN/custos-recorderd"
 refuse 1 "wrong duration" "bad.conf:[0-9]+" bad_conf 's/flush = "1s"/flush = "1 fortnight"/' "$BIN/custos-recorderd"
 refuse 1 "camera of a missing store" "bad.conf:[0-9]+|store" bad_conf 's/source = "feed"/source = "feed" store = "other"/; s/store = "main" source = "feed"/source = "feed"/' "$BIN/custosfs"
+mkdir "$T/eve"; chown "$(user eve)" "$T/eve"
+elsewhere() { sed "s|mount = \"[^\"]*\"|mount = \"$T/eve/mnt\"|" "$T/custos.conf" >"$T/bad.conf"; timeout 20 "$BIN/custosfs" --config "$T/bad.conf"; }
+refuse 1 "a mount point that somebody could swap for another folder" "others than root" elsewhere
 cp "$T/policy.conf" "$T/policy.good"
 echo 'frobnicate = 1' >>"$T/policy.conf"
 refuse 1 "unknown key in policy.conf" "policy.conf:[0-9]+" custos frank config check
