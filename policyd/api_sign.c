@@ -34,6 +34,14 @@ int grant_activate(struct policyd *p, const struct line_peer *peer, struct pol_r
 		g.approvers[i] = r->signatures[i].who;
 	ev.payload = grant_to_json(&g, r);
 	free(g.approvers);
+	/* Finished at a start, the record's own uid is nobody's: the last signature made the grant.
+	 */
+	if (ev.payload && r->n_signatures &&
+	    json_object_set_new(ev.payload, "last_signer_uid",
+	                        json_integer(r->signatures[r->n_signatures - 1].uid))) {
+		json_decref(ev.payload);
+		ev.payload = NULL;
+	}
 	return event_commit(p, &ev);
 }
 

@@ -10,10 +10,11 @@
 #include "policyd/events.h"
 #include "policyd/store.h"
 
-static void record_fill(struct policyd *p, const struct event *ev, struct aud_record *rec)
+static void record_fill(const struct event *ev, struct aud_record *rec)
 {
+	/* Its time is the wall clock, set by aud_append(): the policy clock decides what expires,
+	 * but the logs of the three daemons are read side by side. */
 	*rec = (struct aud_record){
-	        .time_ns = polclock_now(&p->clock),
 	        .op = ev->op,
 	        .result = ev->result,
 	        .uid = ev->peer ? ev->peer->uid : AUD_NO_UID,
@@ -50,18 +51,16 @@ int event_commit(struct policyd *p, const struct event *ev)
 	text = json_dumps(ev->payload, JSON_COMPACT);
 	err = text ? 0 : -ENOMEM;
 	if (!err) {
-		record_fill(p, ev, &rec);
-		err = aud_commit(p->log, &rec, text, strlen(text), &seq);
+		record_fill(ev, &rec);
+		err = aud_append(p->log, &rec, text, strlen(text), &seq);
 	}
 	free(text);
-	if (err == -ETIMEDOUT || err == -ENOBUFS)
+	/* Without a limit: a record that became durable after we gave up would be a decision that
+	 * nobody knows of and that the next one contradicts. While we wait, leases end. */
+	if (!err)
+		err = aud_wait(p->log, seq, INT64_MAX);
+	if (err == -ENOBUFS)
 		err = -EIO;
-	if (err == -EIO && !p->log_alarm_said) {
-		log_err("ALARM: the audit log cannot be written: everything is denied; free or "
-		        "repair "
-		        "the disk under state/policy and restart custos-policyd");
-		p->log_alarm_said = true;
-	}
 	if (!err) {
 		applied = (struct pol_event){.op = ev->op,
 		                             .seq = seq,

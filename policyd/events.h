@@ -16,9 +16,10 @@ struct event {
 	uint16_t result;
 	json_t *payload; /* taken over, also on failure; NULL is -ENOMEM */
 };
-/* Appends, waits until it is durable, applies. Blocks for the disk (10 s at most). -EIO: the log
- * has failed, nothing was applied, and from now on everything is denied; -ENOMEM, -EMSGSIZE. A
- * record that the state refuses is a bug of ours: asserted. */
+/* Appends, waits until it is durable, applies. Blocks for as long as the disk does: meanwhile no
+ * lease is renewed. -EIO: the log has failed (it has said so), nothing was applied, and from now on
+ * everything is denied; -ENOMEM, -EMSGSIZE. A record that the state refuses is a bug of ours:
+ * asserted. */
 int event_commit(struct policyd *p, const struct event *ev) MUST_CHECK;
 
 /* Replays DIR's log into a new state. each (may be NULL) is called after every applied record.

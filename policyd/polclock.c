@@ -59,7 +59,12 @@ int64_t polclock_at(struct polclock *c, int64_t wall_ns, int64_t boot_ns)
 
 int64_t polclock_now(struct polclock *c)
 {
-	return polclock_at(c, clock_wall_ns(), clock_boot_ns());
+	/* The wall clock first: a pause between the two then counts as no time at all. The other
+	 * way round it would count twice, and every longer pause would push us further ahead of the
+	 * wall clock, for good. */
+	int64_t wall_ns = clock_wall_ns(), boot_ns = clock_boot_ns();
+
+	return polclock_at(c, wall_ns, boot_ns);
 }
 
 int polclock_save(struct polclock *c, const char *path, const struct note_key *key)

@@ -39,7 +39,6 @@ struct policyd {
 	int64_t own_head_boot_ns; /* when our own head was last signed */
 	uint64_t own_head_groups;
 	int64_t coverage_backoff_boot_ns;
-	bool log_alarm_said;
 };
 
 /* Opens everything below state/policy as the daemon's user: key, log, state, projection; applies

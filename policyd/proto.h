@@ -67,7 +67,7 @@
  */
 #ifndef CUSTOS_PROTO_H
 #define CUSTOS_PROTO_H
-#define PROTO_VERSION 1
+#define PROTO_VERSION     1
 #define PROTO_LEASE_MS 5000
 #define PROTO_WAIT_MAX_MS 2000
 #endif

@@ -41,13 +41,17 @@ static int open_log(struct policyd *p, const char *dir, char *err, size_t err_by
 
 static int open_state(struct policyd *p, const char *dir, char *err, size_t err_bytes)
 {
-	char path[PATH_MAX], line[384];
+	char path[PATH_MAX], line[384] = "";
 	int64_t last_ns = 0;
 	int ret;
 
 	conf_path(p->conf, CONF_DB, path, sizeof(path));
 	ret = store_open(path, &p->store);
-	if (!ret)
+	if (ret)
+		snprintf(line, sizeof(line),
+		         "the projection %.250s cannot be opened (%s); check the disk", path,
+		         line_errno_name(-ret));
+	else
 		ret = events_replay(dir, &p->state, on_replayed, p->store, &last_ns, line,
 		                    sizeof(line));
 	if (ret) {

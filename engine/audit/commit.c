@@ -265,8 +265,8 @@ void *aud_committer_main(void *arg)
 	pthread_mutex_unlock(&log->mutex);
 	free(mine);
 	if (err)
-		log_err("audit log %s: writing failed: %s; nothing more is written until it is "
-		        "opened again",
+		log_err("ALARM: audit log %s cannot be written: %s; what needs a record is denied "
+		        "from now on; free or repair the disk, then restart this daemon",
 		        log->dir, strerror(-err));
 	return NULL;
 }
