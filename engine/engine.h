@@ -207,6 +207,9 @@ void eng_writer_stats(const struct eng_writer *w, struct eng_stats *out);
 int64_t eng_stream_durable_ns(const struct eng_stream *s);
 /* Number of frames of this stream made durable since the writer was opened. */
 uint64_t eng_stream_durable_frames(const struct eng_stream *s);
+/* Number of frames taken by eng_append() since then and given up before they were durable, because
+ * the store was full. Taken = durable + lost + on their way. */
+uint64_t eng_stream_lost_frames(const struct eng_stream *s);
 
 /* ------------------------------------------------ reading (reader.c; thread-safe, any process) */
 

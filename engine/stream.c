@@ -308,6 +308,7 @@ void stream_stop(struct eng_stream *s)
 {
 	uint64_t frames = drop_unplaced(s);
 
+	s->lost_frames += frames;
 	s->stopped = true;
 	s->run_open = false;
 	s->waiting = false;
@@ -329,4 +330,9 @@ int64_t eng_stream_durable_ns(const struct eng_stream *s)
 uint64_t eng_stream_durable_frames(const struct eng_stream *s)
 {
 	return s->durable_frames;
+}
+
+uint64_t eng_stream_lost_frames(const struct eng_stream *s)
+{
+	return s->lost_frames;
 }

@@ -175,7 +175,7 @@ struct eng_stream {
 	bool waiting; /* for a READY segment */
 	int64_t phase_ns;
 	int64_t durable_ns;
-	uint64_t durable_frames;
+	uint64_t durable_frames, lost_frames;
 };
 /* Store full: gives up what is not placed, ends the run on disk as STORE_FULL. */
 void stream_stop(struct eng_stream *s);

@@ -170,10 +170,12 @@ static void test_full_and_resume(void **state)
 	tear_down(&b);
 }
 
-/* A stream that runs into the full store: told by -ENOSPC, its run ended on disk as STORE_FULL. */
+/* A stream that runs into the full store: told by -ENOSPC, its run ended on disk as STORE_FULL, and
+ * each frame taken is accounted for: durable, or counted as given up. */
 static void test_runs_into_full(void **state)
 {
 	struct bench b;
+	uint64_t taken = 3;
 	int err = 0;
 
 	(void)state;
@@ -182,10 +184,13 @@ static void test_runs_into_full(void **state)
 	for (unsigned i = 0; i < 200 && !err; i++) {
 		int64_t t = b.clock.wall_ns;
 		err = append_at(b.s, t, t, 0, true, 60000);
+		taken += !err;
 		some_time(&b, 1);
 	}
 	assert_int_equal(err, -ENOSPC);
 	assert_int_equal(eng_sync(b.w, 60 * NSEC_PER_SEC), 0);
+	assert_true(eng_stream_lost_frames(b.s) > 0);
+	assert_int_equal(eng_stream_durable_frames(b.s) + eng_stream_lost_frames(b.s), taken);
 	struct eng_reader *r;
 	struct eng_run *runs;
 	size_t n;
