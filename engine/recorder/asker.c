@@ -176,6 +176,17 @@ void asker_run(struct asker *k)
 	}
 }
 
+static void give_up(struct ask *list)
+{
+	while (list) {
+		struct ask *a = list;
+		list = a->next;
+		a->verdict = -ESHUTDOWN;
+		snprintf(a->why, sizeof(a->why), "the recorder is stopping");
+		a->done(a->arg, a);
+	}
+}
+
 void asker_close(struct asker *k)
 {
 	if (!k)
@@ -185,14 +196,9 @@ void asker_close(struct asker *k)
 	pthread_cond_signal(&k->wake);
 	pthread_mutex_unlock(&k->lock);
 	pthread_join(k->thread, NULL);
-	asker_run(k);
-	while (k->todo) {
-		struct ask *a = k->todo;
-		k->todo = a->next;
-		a->verdict = -ESHUTDOWN;
-		snprintf(a->why, sizeof(a->why), "the recorder is stopping");
-		a->done(a->arg, a);
-	}
+	/* What has been answered, too: nothing begins any more. */
+	give_up(k->done);
+	give_up(k->todo);
 	close(k->event_fd);
 	pthread_cond_destroy(&k->wake);
 	pthread_mutex_destroy(&k->lock);

@@ -19,10 +19,11 @@ struct feed {
 	struct line_conn *conn; /* NULL: the feeder has gone */
 	struct camera *camera;
 	bool import, flushing;
-	uint64_t target; /* durable frames of the stream that this feed waits for */
+	uint64_t target;      /* frames of the stream, durable or given up, that it waits for */
+	uint64_t lost_before; /* given up before this feed began */
 	int64_t deadline_boot_ns;
 	/* result */
-	uint64_t frames;
+	uint64_t frames, unstored; /* taken; not taken, the store was full or slow */
 	int64_t first_ns, end_ns;
 	enum eng_reason reason;
 	int refused;
@@ -117,6 +118,7 @@ void feed_begin(struct recorder *r, struct line_conn *conn, const struct line_pe
 	f->conn = conn;
 	f->camera = c;
 	f->import = import;
+	f->lost_before = eng_stream_lost_frames(intake_of(c, import)->stream);
 	f->next = r->feeds;
 	r->feeds = f;
 	*slot_of(c, import) = f;
@@ -143,6 +145,7 @@ void feed_ended(struct camera *c, bool import)
 		f->target = *before;
 		f->deadline_boot_ns = clock_boot_ns() + FLUSH_MAX_NS;
 		f->frames = in->frames;
+		f->unstored = in->unstored;
 		f->first_ns = in->first_ns;
 		f->end_ns = in->end_ns;
 		f->reason = in->end_reason;
@@ -172,9 +175,28 @@ static void reply_refused(struct feed *f)
 		                 name, eng_reason_name((uint16_t)f->reason), f->text, kept);
 }
 
+/* Some of it is missing: the feeder must not take the rest for the whole. */
+static void reply_lost(struct feed *f, uint64_t lost)
+{
+	uint64_t all = f->frames + f->unstored;
+
+	line_reply_error(
+	        f->conn, ENOSPC,
+	        "camera \"%.100s\": %llu of %llu frames could not be stored, the store was "
+	        "full or slow (custos status tells); the others are kept",
+	        f->camera->conf->name, (unsigned long long)lost, (unsigned long long)all);
+}
+
 static void reply(struct feed *f)
 {
+	const struct eng_stream *s = intake_of(f->camera, f->import)->stream;
+	uint64_t lost = f->unstored + (eng_stream_lost_frames(s) - f->lost_before);
 	bool good = f->reason == ENG_REASON_SOURCE_END || f->frames > 0;
+
+	if (lost && !f->refused) {
+		reply_lost(f, lost);
+		return;
+	}
 
 	if (f->refused || f->frames == 0 || !good || f->reason == ENG_REASON_INGEST_CRASH) {
 		reply_refused(f);
@@ -200,14 +222,15 @@ bool feed_tick(struct recorder *r)
 			continue;
 		}
 		struct intake *in = intake_of(f->camera, f->import);
-		bool durable = eng_stream_durable_frames(in->stream) >= f->target;
+		uint64_t settled =
+		        eng_stream_durable_frames(in->stream) + eng_stream_lost_frames(in->stream);
 		bool late = clock_boot_ns() > f->deadline_boot_ns;
-		if (!durable && !late) {
+		if (settled < f->target && !late) {
 			waiting = true;
 			at = &f->next;
 			continue;
 		}
-		if (f->conn && durable)
+		if (f->conn && settled >= f->target)
 			reply(f);
 		else if (f->conn)
 			line_reply_error(f->conn, EIO,
@@ -237,6 +260,8 @@ void feed_close(struct recorder *r)
 	while (r->feeds) {
 		struct feed *f = r->feeds;
 		r->feeds = f->next;
+		if (!f->flushing)
+			*slot_of(f->camera, f->import) = NULL;
 		if (f->conn)
 			line_reply_error(f->conn, ESHUTDOWN, "the recorder is stopping");
 		free(f);

@@ -2,9 +2,9 @@
  * policy.c — the thread that asks policyd for newer policy snapshots, and hands it our log's head
  * to sign. It verifies, stores and then posts; only the main thread touches the engine.
  *
- * What decides about footage is the signature by the key file, and a number that never falls: a
- * snapshot put back into the store or sent by somebody else changes nothing. None → keep
- * everything.
+ * What decides about footage is the signature by the key file, and a number that never falls while
+ * we run: an older snapshot, or one by somebody else, changes nothing. What the store holds counts
+ * at start, until policyd answers. None → keep everything.
  */
 #include "engine/recorder/recorder.h"
 
@@ -35,6 +35,9 @@ struct policy {
 	bool stop;
 	uint64_t number; /* newest accepted */
 	bool complained;
+	/* What was refused last: said and logged once, however often it is offered. */
+	uint64_t refused_number;
+	int refused_err;
 };
 
 static int read_vkey(const struct policy *p, char **out)
@@ -78,23 +81,34 @@ static void post(struct policy *p, struct snapshot *s)
 		log_debug("eventfd is full");
 }
 
-/* Judges one snapshot. from_store: it was ours already, so it is not stored or logged again. */
-static void take(struct policy *p, const char *note, bool from_store)
+static void refuse(struct policy *p, uint64_t number, int err, const char *why, bool from_store)
+{
+	if (number == p->refused_number && err == p->refused_err)
+		return;
+	p->refused_number = number;
+	p->refused_err = err;
+	log_warn("policy snapshot %llu from %s is refused: %s", (unsigned long long)number,
+	         from_store ? "the store" : "policyd", why);
+	journal_snapshot(p->rec->log, number, why, err);
+}
+
+/* Judges one snapshot. from_store: it was ours already, so it is not stored or logged again.
+ * -errno: refused. */
+static int take(struct policy *p, const char *note, bool from_store)
 {
 	struct snapshot *s = NULL;
 	char *vkey = NULL, why[256] = "";
+	int err = read_vkey(p, &vkey);
 
-	if (read_vkey(p, &vkey)) {
-		p->complained = true;
-		return;
-	}
-	p->complained = false;
-	int err = snapshot_parse(note, vkey, &s, why, sizeof(why));
+	p->complained = err != 0;
+	if (err)
+		return err;
+	err = snapshot_parse(note, vkey, &s, why, sizeof(why));
 	free(vkey);
 	uint64_t number = s ? s->table.number : 0;
 	if (!err && number == p->number) {
 		snapshot_free(s);
-		return;
+		return 0;
 	}
 	if (!err && number < p->number) {
 		snprintf(why, sizeof(why), "it is older than number %llu, which is in force",
@@ -102,19 +116,19 @@ static void take(struct policy *p, const char *note, bool from_store)
 		err = -ESTALE;
 	}
 	if (err) {
-		log_warn("policy snapshot %llu from %s is refused: %s", (unsigned long long)number,
-		         from_store ? "the store" : "policyd", why);
-		journal_snapshot(p->rec->log, number, why, err);
+		refuse(p, number, err, why, from_store);
 		snapshot_free(s);
-		return;
+		return err;
 	}
 	p->number = number;
+	p->refused_err = 0;
 	if (!from_store) {
 		save(p, note);
 		journal_snapshot(p->rec->log, number, "accepted", 0);
 	}
 	log_info("policy snapshot %llu is in force", (unsigned long long)number);
 	post(p, s);
+	return 0;
 }
 
 static void load_stored(struct policy *p)
@@ -131,7 +145,8 @@ static void load_stored(struct policy *p)
 			log_err("%s: %s; everything is kept", path, strerror(-err));
 			continue;
 		}
-		take(p, note, true);
+		if (take(p, note, true))
+			log_debug("%s is not used", path);
 		free(note);
 	}
 }
@@ -152,7 +167,8 @@ static json_t *question(const struct policy *p)
 	                 root);
 }
 
-static void use_reply(struct policy *p, const json_t *reply)
+/* -errno: the snapshot was refused; asking again at once would bring the same. */
+static int use_reply(struct policy *p, const json_t *reply)
 {
 	const char *note = json_string_value(json_object_get(reply, "snapshot"));
 	const char *checkpoint = json_string_value(json_object_get(reply, "checkpoint"));
@@ -162,8 +178,7 @@ static void use_reply(struct policy *p, const json_t *reply)
 		if (err)
 			log_err("a signed head of the log is refused: %s", strerror(-err));
 	}
-	if (note)
-		take(p, note, false);
+	return note ? take(p, note, false) : 0;
 }
 
 static int ask_once(struct policy *p)
@@ -175,7 +190,7 @@ static int ask_once(struct policy *p)
 	if (err)
 		return err;
 	if (json_is_true(json_object_get(reply, "ok"))) {
-		use_reply(p, reply);
+		err = use_reply(p, reply);
 	} else {
 		const char *why = json_string_value(json_object_get(reply, "error"));
 		log_warn("policyd gives no snapshot: %s", why ? why : "?");

@@ -149,7 +149,7 @@ int asker_open(const struct conf *conf, uid_t policy_uid, struct asker **out) MU
 void asker_put(struct asker *k, struct ask *a);
 int asker_fd(const struct asker *k);
 void asker_run(struct asker *k); /* calls done() of what has been answered */
-/* Waits for the question in progress (5 s at most); the others are answered -ESHUTDOWN. */
+/* Waits for the question in progress (8 s at most); all not yet told are answered -ESHUTDOWN. */
 void asker_close(struct asker *k);
 
 /* ---- policy.c: a thread that may block ---- */

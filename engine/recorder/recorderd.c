@@ -166,11 +166,12 @@ static int open_all(struct recorder *r, int signal_fd, char *err, size_t err_byt
 	return e;
 }
 
-/* Reverse order; whatever was opened. */
+/* Reverse order; whatever was opened. Those who wait for an answer get theirs while the cameras
+ * that it is about still exist. */
 static void close_all(struct recorder *r)
 {
-	supervisor_close(r);
 	control_close(r);
+	supervisor_close(r);
 	policy_close(r->policy);
 	recorder_close_stores(r);
 	if (r->log)
