@@ -12,7 +12,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define FLUSH_MAX_NS (60 * NSEC_PER_SEC)
+#define FLUSH_MAX_NS     (60 * NSEC_PER_SEC)
+#define IMPORT_MARGIN_NS (10 * NSEC_PER_SEC) /* see import_horizon() */
 
 struct feed {
 	struct feed *next;
@@ -38,6 +39,20 @@ static struct intake *intake_of(struct camera *c, bool import)
 static struct feed **slot_of(struct camera *c, bool import)
 {
 	return import ? &c->importing : &c->feeding;
+}
+
+/*
+ * Where an import must end. What is recorded can only be looked up once it is durable, and a live
+ * frame may be dated a little before its arrival: the last seconds are nobody's to import.
+ */
+static int64_t import_horizon(const struct camera *c, int64_t now_ns)
+{
+	int64_t horizon = now_ns - IMPORT_MARGIN_NS;
+	int64_t durable = eng_stream_durable_ns(c->live.stream);
+
+	if (c->live.run_open && durable < horizon)
+		horizon = durable == ENG_NO_TIME ? c->live.first_ns : durable;
+	return horizon;
 }
 
 /* May this stream be taken now? One clear line in why. */

@@ -46,7 +46,8 @@ int intake_start(struct intake *in, const struct ingest_job *job, int media_fd)
 	in->end_reason = ENG_REASON_NONE;
 	in->text[0] = 0;
 	in->refused = 0;
-	in->frames = in->bytes = in->dropped = in->runs = 0;
+	in->frames = in->bytes = in->dropped = in->unstored = in->runs = 0;
+	in->retry_boot_ns = 0; /* a new source has not been told yet */
 	in->first_ns = in->end_ns = ENG_NO_TIME;
 	in->heard_boot_ns = clock_boot_ns();
 	in->start_ns = job->start_ns;
@@ -139,6 +140,12 @@ static int backlog(struct intake *in, int err)
 		in->held = true;
 		return err;
 	}
+	if (err == -ENOSPC && is_import(in)) {
+		/* Whole or refused: a hole in the middle would be found out years later. */
+		refuse(in, err, "stops: the store is full and nothing in it may be removed");
+		in->dropped++;
+		return 0;
+	}
 	if (err == -EAGAIN) {
 		if (in->run_open)
 			alarm_line(in, "the disk cannot keep up: frames are dropped");
@@ -157,6 +164,7 @@ static int backlog(struct intake *in, int err)
 		in->next_reason = err == -ENOSPC ? ENG_REASON_STORE_FULL : ENG_REASON_DISK_SLOW;
 	}
 	in->dropped++;
+	in->unstored++;
 	return 0;
 }
 
@@ -167,6 +175,8 @@ static int run_begin(struct intake *in, const struct eng_frame *f)
 	if ((video && f->track != 0) || !(f->flags & ENG_FRAME_KEY) ||
 	    clock_boot_ns() < in->retry_boot_ns) {
 		in->dropped++;
+		in->unstored += in->next_reason == ENG_REASON_STORE_FULL ||
+		                in->next_reason == ENG_REASON_DISK_SLOW;
 		return 1;
 	}
 	int err = eng_run_begin(in->stream, &in->rec->setup, in->next_reason);

@@ -30,7 +30,7 @@ struct intake {
 	enum eng_reason end_reason;
 	char text[RING_TEXT_MAX]; /* its last END or NOTE line */
 	int64_t heard_boot_ns;    /* last frame, or its start */
-	int refused;              /* import: -EEXIST or -EINVAL, taken no further */
+	int refused;              /* import: -EEXIST, -EINVAL, -ENOSPC: taken no further */
 	/* of the run */
 	bool run_open, have_setup, held;
 	enum eng_reason next_reason; /* what explains the gap before the next run */
@@ -39,6 +39,7 @@ struct intake {
 	struct ring_record *rec;
 	/* counts */
 	uint64_t frames, bytes, dropped, runs;
+	uint64_t unstored;        /* of the dropped: because the store could not take them */
 	int64_t first_ns, end_ns; /* of what this child brought */
 };
 
