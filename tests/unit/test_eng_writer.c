@@ -229,6 +229,39 @@ static void test_visible_only_when_durable(void **state)
 	store_drop(dir);
 }
 
+/* D2: a write that came back while a flush was on its way is not covered by it. */
+static void test_flush_covers_only_earlier_writes(void **state)
+{
+	char *dir = store_new(8, true);
+	struct test_clock clock = {0};
+	struct alarms a = {0};
+	struct eng_writer_options o = test_options(&a);
+	struct writer_env env = test_env(&clock);
+	struct eng_stream *s;
+	struct fault f;
+
+	(void)state;
+	fault_open(&f);
+	env.device = &f.d;
+	struct eng_writer *w = writer_must_open(dir, &o, &env);
+	assert_int_equal(eng_stream_get(w, "cam", false, &s), 0);
+	assert_int_equal(eng_run_begin(s, &setup_video, ENG_REASON_FIRST), 0);
+	assert_int_equal(append_at(s, 1000, 1, 0, true, 5000), 0);
+	clock_forward(&clock, NSEC_PER_SEC / 2);
+	polls(w, 2); /* the first is written */
+	assert_int_equal(append_at(s, 2000, 2, 0, true, 5000), 0);
+	clock_forward(&clock, NSEC_PER_SEC / 2);
+	polls(w, 1); /* the second is submitted, and a flush right behind it */
+	assert_int_equal(f.n_pending, 2);
+	polls(w, 1); /* both come back, the write first */
+	assert_int_equal(eng_stream_durable_frames(s), 1);
+	clock_forward(&clock, NSEC_PER_SEC / 4);
+	polls(w, 2); /* the next flush covers it */
+	assert_int_equal(eng_stream_durable_frames(s), 2);
+	eng_writer_close(w);
+	store_drop(dir);
+}
+
 static void test_overrun_alarms(void **state)
 {
 	char *dir = store_new(8, true);
@@ -507,6 +540,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        cmocka_unit_test(test_rules),
 	        cmocka_unit_test(test_visible_only_when_durable),
+	        cmocka_unit_test(test_flush_covers_only_earlier_writes),
 	        cmocka_unit_test(test_overrun_alarms),
 	        cmocka_unit_test(test_memory_bound),
 	        cmocka_unit_test(test_many_streams),
