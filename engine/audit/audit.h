@@ -99,12 +99,16 @@ int aud_append(struct aud_log *log, struct aud_record *rec, const void *payload,
                uint64_t *seq) MUST_CHECK;
 /* Waits until record seq is durable. -EIO: the log has failed; -ETIMEDOUT. */
 int aud_wait(struct aud_log *log, uint64_t seq, int64_t timeout_ns) MUST_CHECK;
-/* Append and wait, 10 s at most. */
+/* Append and wait, 30 s at most; after -ETIMEDOUT the record may still become durable. */
 int aud_commit(struct aud_log *log, struct aud_record *rec, const void *payload, size_t len,
                uint64_t *seq) MUST_CHECK;
 /* Last durable sequence number. */
 uint64_t aud_durable(struct aud_log *log);
 bool aud_failed(struct aud_log *log);
+/* The reserve: the next file cannot be made (disk full; tried again every second) and less than a
+ * quarter of the current one is left. What can wait is to be refused, so that revocations and other
+ * endings still fit. */
+bool aud_low(struct aud_log *log);
 
 /* The Merkle tree over the groups committed so far (RFC 6962; a leaf is one group's bytes). */
 struct aud_head {

@@ -17,21 +17,35 @@
 #include <unistd.h>
 
 #define LINGER_ENOUGH (256 * KIB) /* so much pending is worth a commit at once */
+#define NEXT_RETRY_NS (1 * NSEC_PER_SEC)
 
 /* ---- files ---- */
 
-static void next_done(struct aud_log *log, int fd, int err)
+/* Tries to make the next file; with the mutex held, let go meanwhile. Says it once. */
+static void next_prepare(struct aud_log *log)
 {
+	int fd = -1, err;
+
+	log->next = NEXT_MAKING;
+	pthread_mutex_unlock(&log->mutex);
+	err = aud_next_make(log->dir_fd, log->opt.file_bytes, &fd);
+	pthread_mutex_lock(&log->mutex);
+	if (err && !log->next_failed)
+		log_warn("audit log %s: cannot make the next file: %s; free space before the "
+		         "current file is full",
+		         log->dir, strerror(-err));
+	else if (!err && log->next_failed)
+		log_info("audit log %s: there is room for the next file again", log->dir);
 	log->next = err ? NEXT_NONE : NEXT_READY;
-	log->next_fd = err ? -1 : fd;
-	log->next_asked = false;
+	log->next_fd = fd;
+	log->next_asked = log->next_failed = err != 0;
 	pthread_cond_broadcast(&log->file);
 }
 
 void *aud_preparer_main(void *arg)
 {
 	struct aud_log *log = arg;
-	int fd = -1, err;
+	struct timespec until;
 
 	pthread_mutex_lock(&log->mutex);
 	while (!log->stopping) {
@@ -39,15 +53,10 @@ void *aud_preparer_main(void *arg)
 			pthread_cond_wait(&log->file, &log->mutex);
 			continue;
 		}
-		log->next = NEXT_MAKING;
-		pthread_mutex_unlock(&log->mutex);
-		err = aud_next_make(log->dir_fd, log->opt.file_bytes, &fd);
-		if (err)
-			log_warn("audit log %s: cannot make the next file: %s; free space before "
-			         "the current file is full",
-			         log->dir, strerror(-err));
-		pthread_mutex_lock(&log->mutex);
-		next_done(log, fd, err);
+		next_prepare(log);
+		until = aud_after(NEXT_RETRY_NS);
+		if (log->next_failed && !log->stopping)
+			(void)pthread_cond_timedwait(&log->file, &log->mutex, &until);
 	}
 	pthread_mutex_unlock(&log->mutex);
 	return NULL;
@@ -65,8 +74,10 @@ static int next_take(struct aud_log *log, int *fd)
 		*fd = log->next_fd;
 		log->next = NEXT_NONE;
 	} else {
-		/* Keeps the preparer from starting while we make it. */
+		/* The preparer has failed, or has not even begun. Now it must not, before this one
+		 * has its number (file_switch() asks it then): it would take `next` away. */
 		log->next = NEXT_MAKING;
+		log->next_asked = false;
 		pthread_mutex_unlock(&log->mutex);
 		err = aud_next_make(log->dir_fd, log->opt.file_bytes, fd);
 		pthread_mutex_lock(&log->mutex);
@@ -189,6 +200,7 @@ static int group_commit(struct aud_log *log, const uint8_t *p, size_t len, uint3
 	pthread_mutex_lock(&log->mutex);
 	merkle_add(&log->tree, leaf);
 	log->durable_seq = log->group_seq - 1;
+	log->left_bytes = log->file_bytes - log->pos;
 	log->taken_bytes -= len;
 	pthread_cond_broadcast(&log->done);
 	pthread_mutex_unlock(&log->mutex);

@@ -15,7 +15,7 @@
 #include "engine/audit/note.h"
 
 #define PENDING_MAX    (64 * MIB)
-#define COMMIT_WAIT_NS (10 * NSEC_PER_SEC)
+#define COMMIT_WAIT_NS (30 * NSEC_PER_SEC)
 #define KEEP_EVERY_NS  (60 * NSEC_PER_SEC)
 
 /* ---- appending ---- */
@@ -118,6 +118,16 @@ bool aud_failed(struct aud_log *log)
 	failed = log->failed;
 	pthread_mutex_unlock(&log->mutex);
 	return failed;
+}
+
+bool aud_low(struct aud_log *log)
+{
+	bool low;
+
+	pthread_mutex_lock(&log->mutex);
+	low = log->next_failed && log->left_bytes < log->opt.file_bytes / 4;
+	pthread_mutex_unlock(&log->mutex);
+	return low;
 }
 
 uint64_t aud_incarnation(const struct aud_log *log)

@@ -74,7 +74,7 @@ static int sync_init(struct aud_log *log)
 	if (!err)
 		err = pthread_cond_init(&log->done, &attr);
 	if (!err)
-		err = pthread_cond_init(&log->file, NULL);
+		err = pthread_cond_init(&log->file, &attr);
 	pthread_condattr_destroy(&attr);
 	return -err;
 }
@@ -104,6 +104,7 @@ static int log_load(struct aud_log *log, uint64_t *cut_bytes, char *err, size_t 
 	log->file_number = t.file;
 	log->file_bytes = t.file_bytes;
 	log->pos = t.pos;
+	log->left_bytes = t.file_bytes - t.pos;
 	log->group_number = t.groups + 1;
 	log->group_seq = log->next_seq = t.next_seq;
 	log->durable_seq = t.next_seq - 1;
@@ -149,7 +150,10 @@ static int start_record(struct aud_log *log, uint64_t cut_bytes)
 	                 "{\"program\":\"%s\",\"format\":%u,\"cut_bytes\":%" PRIu64 "}",
 	                 log->origin, AUD_FMT_VERSION, cut_bytes);
 
-	return aud_commit(log, &r, payload, (size_t)n, NULL);
+	/* Without a limit: nobody is kept waiting yet, and a disk may be busy at a start. */
+	int err = aud_append(log, &r, payload, (size_t)n, NULL);
+
+	return err ? err : aud_wait(log, r.seq, INT64_MAX);
 }
 
 static void log_stop(struct aud_log *log)

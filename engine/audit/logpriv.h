@@ -35,6 +35,8 @@ struct aud_log {
 	enum next_state next;
 	int next_fd;
 	bool next_asked;
+	bool next_failed;                     /* the last try: the disk is full, mostly */
+	uint64_t left_bytes;                  /* of the current file */
 	struct merkle tree;                   /* over durable groups */
 	struct aud_head heads[AUD_HEADS_MAX]; /* handed out lately, ring */
 	uint64_t n_heads;

@@ -249,11 +249,17 @@ static bool is_last_file(const struct aud_scan *s)
 	return files_range(s, &least, &greatest) == 0 && greatest <= s->file;
 }
 
-/* The group at pos is not intact: which of its records is it, and could it be a torn write? */
-static int group_damaged(struct aud_scan *s, struct aud_scan_fault *fault)
+/* Could what stands at pos be a write under way, or torn? Not once anything came behind it. */
+static bool may_be_torn(struct aud_scan *s)
 {
-	uint64_t behind = group_behind(s, s->pos + AUD_FMT_ALIGN, s->next_group + 1, false);
-	bool tail = !behind && s->size == s->file_bytes && is_last_file(s);
+	return s->size == s->file_bytes &&
+	       !group_behind(s, s->pos + AUD_FMT_ALIGN, s->next_group + 1, false) &&
+	       is_last_file(s);
+}
+
+/* The group at pos is not intact: which of its records is it? tail: it could be a torn write. */
+static int group_damaged(struct aud_scan *s, bool tail, struct aud_scan_fault *fault)
+{
 	struct aud_fmt_group g;
 	struct aud_record r;
 	const uint8_t *p, *payload;
@@ -333,32 +339,62 @@ static bool records_ok(const uint8_t *p, const struct aud_fmt_group *g)
 	return at == g->bytes;
 }
 
+/* The whole group at pos with its padding, if it is intact; else NULL with *err. */
+static const uint8_t *group_look(struct aud_scan *s, struct aud_fmt_group *g, int *err)
+{
+	const uint8_t *p = window_at(s, s->pos, AUD_FMT_GROUP_HEAD, err);
+	size_t total;
+
+	if (!p)
+		return NULL;
+	*err = -EUCLEAN;
+	if (aud_fmt_group_head_get(p, g))
+		return NULL;
+	total = AUD_FMT_GROUP_HEAD + g->bytes;
+	p = window_at(s, s->pos, align_up(total, AUD_FMT_ALIGN), err);
+	if (!p)
+		return NULL;
+	*err = -EUCLEAN;
+	return aud_fmt_group_digest_ok(p, g) && records_ok(p + AUD_FMT_GROUP_HEAD, g) &&
+	                       aud_fmt_is_zero(p + total, align_up(total, AUD_FMT_ALIGN) - total)
+	               ? p
+	               : NULL;
+}
+
+/* In a living log the first look may be at a window from before the group was written, the second
+ * at one that is being written. What came behind it meanwhile only tells that it is complete by
+ * now; so a third look decides. */
+static const uint8_t *group_look_hard(struct aud_scan *s, struct aud_fmt_group *g, bool *torn,
+                                      int *err)
+{
+	const uint8_t *p = group_look(s, g, err);
+
+	*torn = false;
+	for (int look = 0; !p && !*torn && look < 2; look++) {
+		if (*err != -EUCLEAN && *err != -ENODATA)
+			break;
+		if (look)
+			*torn = may_be_torn(s);
+		window_drop(s);
+		p = group_look(s, g, err);
+	}
+	return p;
+}
+
 static int group_at(struct aud_scan *s, struct aud_scan_group *out, struct aud_scan_fault *fault)
 {
 	struct aud_fmt_group g;
-	const uint8_t *p = NULL;
-	bool intact = false;
-	size_t total = 0, padded = 0;
+	size_t total, padded;
+	bool torn;
 	int err = 0;
+	const uint8_t *p = group_look_hard(s, &g, &torn, &err);
 
-	/* Twice: the first look may be at a window from before the group was written. */
-	for (int look = 0; look < 2 && !intact; look++) {
-		if (look)
-			window_drop(s);
-		p = window_at(s, s->pos, AUD_FMT_GROUP_HEAD, &err);
-		if (!p || aud_fmt_group_head_get(p, &g))
-			continue;
-		total = AUD_FMT_GROUP_HEAD + g.bytes;
-		padded = align_up(total, AUD_FMT_ALIGN);
-		p = window_at(s, s->pos, padded, &err);
-		intact = p && aud_fmt_group_digest_ok(p, &g) &&
-		         records_ok(p + AUD_FMT_GROUP_HEAD, &g) &&
-		         aud_fmt_is_zero(p + total, padded - total);
-	}
-	if (!p && err != -ENODATA)
+	if (!p && err != -ENODATA && err != -EUCLEAN)
 		return err;
-	if (!intact)
-		return group_damaged(s, fault);
+	if (!p)
+		return group_damaged(s, torn, fault);
+	total = AUD_FMT_GROUP_HEAD + g.bytes;
+	padded = align_up(total, AUD_FMT_ALIGN);
 	if (g.number != s->next_group || g.first_seq != s->next_seq)
 		return group_misplaced(s, &g, fault);
 	if (memcmp(g.prev_leaf, s->prev_leaf, 32) != 0)

@@ -4,6 +4,24 @@
 #include "tests/unit/support_aud.h"
 
 #include <errno.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* While torn_looks lasts, a read that begins at torn_at finds only the beginning of the group. */
+static uint64_t torn_at;
+static unsigned torn_looks;
+
+/* Takes the C library's place in this program. */
+ssize_t pread(int fd, void *buf, size_t len, off_t offset)
+{
+	ssize_t n = syscall(SYS_pread64, fd, buf, len, offset);
+
+	if (torn_looks && n > 200 && (uint64_t)offset == torn_at) {
+		torn_looks--;
+		memset((char *)buf + 200, 0, (size_t)n - 200);
+	}
+	return n;
+}
 
 static int setup(void **state)
 {
@@ -152,6 +170,34 @@ static void test_unfinished_while_live(void **state)
 	aud_close(log);
 }
 
+/* A reader that was held up between its look and its judgement: the group has been completed
+ * meanwhile and others stand behind it. That is no damage. */
+static void test_completed_while_looking(void **state)
+{
+	struct aud_dir *d = *state;
+	struct aud_log *log = aud_test_open(d);
+	struct aud_iter *it = iter_open(d);
+	struct aud_image im;
+	struct aud_record r;
+	const char *payload;
+
+	assert_int_equal(aud_iter_next(it, &r, &payload), 1);
+	assert_int_equal(aud_iter_next(it, &r, &payload), 0);
+	for (uint64_t n = 2; n <= 4; n++)
+		aud_test_commit(log, n);
+	aud_image_read(&im, d, 1);
+	torn_at = im.group_at[1];
+	torn_looks = 2;
+	for (uint64_t n = 2; n <= 4; n++) {
+		assert_int_equal(aud_iter_next(it, &r, &payload), 1);
+		assert_int_equal(r.object, n);
+	}
+	assert_int_equal(torn_looks, 0);
+	aud_image_free(&im);
+	aud_iter_close(it);
+	aud_close(log);
+}
+
 static void test_no_log(void **state)
 {
 	struct aud_dir *d = *state;
@@ -173,6 +219,7 @@ int main(void)
 	        cmocka_unit_test_setup_teardown(test_seek, setup, teardown),
 	        cmocka_unit_test_setup_teardown(test_damage, setup, teardown),
 	        cmocka_unit_test_setup_teardown(test_unfinished_while_live, setup, teardown),
+	        cmocka_unit_test_setup_teardown(test_completed_while_looking, setup, teardown),
 	        cmocka_unit_test_setup_teardown(test_no_log, setup, teardown),
 	};
 
