@@ -26,8 +26,10 @@ struct grant {
 	atomic_int replying; /* replies between their last check and the end of their write */
 	atomic_uint refs;
 
-	pthread_mutex_t text_lock; /* grant_text.c: GRANT.txt once it cannot change any more */
+	pthread_mutex_t
+	        text_lock; /* grant_text.c: GRANT.txt as last made, good until then (boot) */
 	char *text;
+	int64_t text_until_ns;
 };
 
 /* Makes a grant of policyd's GRANT object (proto.h), one reference. -EINVAL: fields missing or

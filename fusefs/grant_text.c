@@ -8,7 +8,12 @@
 
 #include "fusefs/grant_text.h"
 
-#define BEGUN_NS (60 * NSEC_PER_SEC)
+/* How long a text is shown again before the store is asked: while footage still comes, and after.
+ * What is open keeps its own copy (handle.h). */
+#define FRESH_NS   NSEC_PER_SEC
+#define SETTLED_NS (30 * NSEC_PER_SEC)
+#define GAP_NS     NSEC_PER_SEC /* shorter ones are not worth a line */
+#define GAPS_SHOWN 8
 
 static void put_names(FILE *f, const char *title, char *const *list, size_t n)
 {
@@ -26,37 +31,132 @@ static void put_time(FILE *f, const char *title, int64_t t_ns)
 	fprintf(f, "%-11s%s\n", title, text);
 }
 
-/* What is delivered begins with the first key frame inside the window: says what is missing. */
-static void put_delivered(FILE *f, const struct grant *g, struct stores *s)
-{
-	fputs("\nDelivered: for each camera from the first complete picture at or after the start\n"
-	      "of the window to its end.\n",
-	      f);
-	for (size_t i = 0; i < g->n_cameras; i++) {
-		struct eng_reader *r;
-		int64_t better;
-		char text[TIME_TEXT_MAX];
+/* What the files of one camera hold: a walk through all of them, by time. */
+struct delivered {
+	int64_t first_ns, end_ns; /* end 0: nothing yet */
+	size_t gaps;
+	int64_t missing_ns;
+	FILE *gap_lines;
+};
 
-		if (stores_reader(s, g->cameras[i], &r))
-			continue;
-		better = view_better_from(r, g->cameras[i], g->from_ns);
-		if (better == ENG_NO_TIME)
-			continue;
-		time_format(better, text);
-		fprintf(f, "  %s: a window from %s would include the part right after its start\n",
-		        g->cameras[i], text);
+static void take_file(struct delivered *d, const struct view_file *f)
+{
+	int64_t gap = f->first_ns - d->end_ns;
+
+	if (!d->end_ns) {
+		d->first_ns = f->first_ns;
+	} else if (gap >= GAP_NS) {
+		char from[TIME_TEXT_MAX], to[TIME_TEXT_MAX];
+
+		d->missing_ns += gap;
+		time_format(d->end_ns, from);
+		time_format(f->first_ns, to);
+		if (d->gaps++ < GAPS_SHOWN)
+			fprintf(d->gap_lines, "    nothing from %s to %s\n", from, to);
 	}
+	if (f->end_ns > d->end_ns)
+		d->end_ns = f->end_ns;
 }
 
-static int compose(const struct grant *g, struct stores *s, const char *fingerprint, bool begun,
-                   char **out)
+static int take_files(struct listings *l, struct grant *g, uint32_t camera, struct delivered *d)
 {
-	size_t len;
-	FILE *f = open_memstream(out, &len);
+	char(*days)[TREE_DAY_MAX];
+	size_t n;
+	int ret = listing_days(l, g, camera, &days, &n);
 
-	if (!f)
+	for (size_t i = 0; !ret && i < n; i++) {
+		struct listing *list;
+
+		ret = listing_day(l, g, camera, days[i], &list);
+		for (size_t k = 0; !ret && k < list->n; k++)
+			take_file(d, &list->files[k]);
+		if (!ret)
+			listing_put(l, list);
+	}
+	free(days);
+	return ret;
+}
+
+/* Ends the stream and hands its text over. */
+static int text_done(FILE *f, char **text)
+{
+	bool bad = ferror(f);
+
+	if (!fclose(f) && !bad)
+		return 0;
+	free(*text);
+	*text = NULL;
+	return -ENOMEM;
+}
+
+static void put_camera(FILE *f, const char *camera, const struct delivered *d, const char *gaps,
+                       int64_t better_ns, bool settled)
+{
+	char from[TIME_TEXT_MAX], to[TIME_TEXT_MAX];
+
+	if (d->end_ns) {
+		time_format(d->first_ns, from);
+		time_format(d->end_ns, to);
+		fprintf(f, "  %s: from %s to %s\n", camera, from, to);
+	} else {
+		fprintf(f, "  %s: nothing%s\n", camera, settled ? " was recorded" : " yet");
+	}
+	if (better_ns != ENG_NO_TIME) {
+		time_format(better_ns, from);
+		fprintf(f,
+		        "    pictures right after the start of the window are left out: they "
+		        "cannot be\n"
+		        "    shown without one before it; a window from %s would include them\n",
+		        from);
+	}
+	fputs(gaps, f);
+	if (d->gaps > GAPS_SHOWN)
+		fprintf(f, "    and %zu more gaps\n", d->gaps - GAPS_SHOWN);
+	if (d->gaps)
+		fprintf(f, "    %.1f s missing in between\n", (double)d->missing_ns / 1e9);
+	if (!settled)
+		fputs("    more appears as it is recorded\n", f);
+}
+
+/* One camera's part. *settled is cleared when more may come. */
+static int put_delivered(FILE *f, struct grant *g, uint32_t camera, struct stores *s,
+                         struct listings *l, bool *settled)
+{
+	const char *name = g->cameras[camera];
+	int64_t better = ENG_NO_TIME;
+	struct delivered d = {0};
+	struct eng_reader *r;
+	char *gaps = NULL;
+	size_t len;
+	int ret, done = 0;
+
+	d.gap_lines = open_memstream(&gaps, &len);
+	if (!d.gap_lines)
 		return -ENOMEM;
-	fprintf(f, "CUSTOS GRANT %llu\n\n", (unsigned long long)g->id);
+	ret = stores_reader(s, name, &r);
+	if (!ret) {
+		/* Asked first: what comes meanwhile makes the text better, never wrong. */
+		done = view_settled(r, name, g->from_ns, g->to_ns, clock_wall_ns());
+		ret = done < 0 ? done : take_files(l, g, camera, &d);
+		better = view_better_from(r, name, g->from_ns);
+	} else if (ret == -ENOENT) {
+		done = g->to_ns + VIEW_SETTLED_NS < clock_wall_ns();
+		ret = 0;
+	}
+	ret = text_done(d.gap_lines, &gaps) ?: ret;
+	if (!ret) {
+		put_camera(f, name, &d, gaps, better, done);
+		*settled &= done;
+	}
+	free(gaps);
+	return ret;
+}
+
+static void put_terms(FILE *f, const struct grant *g, const char *fingerprint)
+{
+	fprintf(f, "CUSTOS GRANT %llu\n", (unsigned long long)g->id);
+	fprintf(f, "%s%s%s%s\n\n", g->reason, *g->case_id ? " (" : "", g->case_id,
+	        *g->case_id ? ")" : "");
 	fprintf(f, "%-11s%s (uid %u)\n", "For:", g->user, (unsigned)g->uid);
 	put_names(f, "Cameras:", g->cameras, g->n_cameras);
 	put_time(f, "From:", g->from_ns);
@@ -73,34 +173,53 @@ static int compose(const struct grant *g, struct stores *s, const char *fingerpr
 		put_names(f, "Approved:", g->approvers, g->n_approvers);
 	if (*fingerprint)
 		fprintf(f, "%-11s%s\n", "Log key:", fingerprint);
-	if (begun)
-		put_delivered(f, g, s);
-	else
-		fputs("\nDelivered: footage appears as it is recorded.\n", f);
+}
+
+static int compose(struct grant *g, struct stores *s, struct listings *l, const char *fingerprint,
+                   bool *settled, char **out)
+{
+	size_t len;
+	FILE *f = open_memstream(out, &len);
+	int ret = 0;
+
+	if (!f)
+		return -ENOMEM;
+	*settled = true;
+	put_terms(f, g, fingerprint);
+	fputs("\nDelivered, from the first picture that can be shown:\n", f);
+	for (uint32_t i = 0; i < g->n_cameras && !ret; i++)
+		ret = put_delivered(f, g, i, s, l, settled);
 	fputs("\nUse only for the stated purpose; no copying or passing on. Every access is "
 	      "logged:\n"
 	      "who opened which file, and which bytes were read.\n",
 	      f);
-	if (fclose(f)) {
-		free(*out);
+	if (text_done(f, out))
 		return -ENOMEM;
+	if (ret) {
+		free(*out);
+		*out = NULL;
 	}
-	return 0;
+	return ret;
 }
 
-int grant_text(struct grant *g, struct stores *s, const char *fingerprint, char **out)
+int grant_text(struct grant *g, struct stores *s, struct listings *l, const char *fingerprint,
+               char **out)
 {
-	bool begun = g->from_ns + BEGUN_NS < clock_wall_ns();
+	int64_t now = clock_boot_ns();
+	bool settled;
 	int ret = 0;
 
 	pthread_mutex_lock(&g->text_lock);
-	if (g->text) {
+	if (!g->text || now >= g->text_until_ns) {
+		free(g->text);
+		g->text = NULL;
+		ret = compose(g, s, l, fingerprint, &settled, &g->text);
+		if (!ret)
+			g->text_until_ns = now + (settled && *fingerprint ? SETTLED_NS : FRESH_NS);
+	}
+	if (!ret) {
 		*out = strdup(g->text);
 		ret = *out ? 0 : -ENOMEM;
-	} else {
-		ret = compose(g, s, fingerprint, begun, out);
-		if (!ret && begun && *fingerprint)
-			g->text = strdup(*out);
 	}
 	pthread_mutex_unlock(&g->text_lock);
 	return ret;
@@ -113,6 +232,7 @@ int playlist_text(struct listings *l, struct grant *g, uint32_t camera, char **o
 	int ret = listing_days(l, g, camera, &days, &n);
 	FILE *f;
 
+	*out = NULL;
 	if (ret)
 		return ret;
 	f = open_memstream(out, &len);
@@ -136,11 +256,11 @@ int playlist_text(struct listings *l, struct grant *g, uint32_t camera, char **o
 			listing_put(l, list);
 	}
 	free(days);
-	if (f && fclose(f) && !ret) {
+	if (f)
+		ret = text_done(f, out) ?: ret;
+	if (f && ret) {
 		free(*out);
-		ret = -ENOMEM;
-	} else if (f && ret) {
-		free(*out);
+		*out = NULL;
 	}
 	return ret;
 }

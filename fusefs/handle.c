@@ -201,6 +201,23 @@ void handle_remove(struct handles *hs, uint64_t fh)
 	handle_put(hs, h);
 }
 
+bool handles_text(struct handles *hs, uint64_t node, uint64_t *size_bytes)
+{
+	uint64_t last = 0;
+
+	pthread_mutex_lock(&hs->lock);
+	for (uint32_t i = 0; i < hs->n_slots; i++) {
+		const struct handle *h = hs->slots[i].handle;
+
+		if (h && h->text && h->node == node && h->number > last) {
+			last = h->number;
+			*size_bytes = h->size_bytes;
+		}
+	}
+	pthread_mutex_unlock(&hs->lock);
+	return last > 0;
+}
+
 size_t handles_count(struct handles *hs)
 {
 	size_t n = 0;

@@ -74,6 +74,8 @@ struct handle *handle_get(struct handles *hs, uint64_t fh); /* NULL: no such han
 void handle_put(struct handles *hs, struct handle *h);
 /* Takes it out of the table: it goes with its last reference. */
 void handle_remove(struct handles *hs, uint64_t fh);
+/* Length of the text that was opened last for this node and still is; false: none. */
+bool handles_text(struct handles *hs, uint64_t node, uint64_t *size_bytes);
 size_t handles_count(struct handles *hs);
 uint64_t handles_reads(struct handles *hs);
 /* References to the handles of this grant (NULL: all); malloc'ed. -ENOMEM. */

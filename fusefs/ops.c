@@ -145,7 +145,27 @@ int ops_text(struct fs *fs, const struct node *n, char **out)
 	if (n->kind == NODE_PLAYLIST)
 		return playlist_text(fs->listings, n->grant, n->camera, out);
 	fs_fingerprint(fs, fingerprint);
-	return grant_text(n->grant, fs->stores, fingerprint, out);
+	return grant_text(n->grant, fs->stores, fs->listings, fingerprint, out);
+}
+
+/* A text that is open is as long as what was opened last: who opens it and then asks for its size
+ * must be told the size of what will be read. */
+static int text_size(struct fs *fs, const struct node *n, off_t *size)
+{
+	uint64_t open_bytes;
+	char *text;
+	int ret;
+
+	if (handles_text(fs->handles, n->id, &open_bytes)) {
+		*size = (off_t)open_bytes;
+		return 0;
+	}
+	ret = ops_text(fs, n, &text);
+	if (ret)
+		return ret;
+	*size = (off_t)strlen(text);
+	free(text);
+	return 0;
 }
 
 static void set_time(struct timespec *ts, int64_t t_ns)
@@ -161,7 +181,6 @@ static void set_time(struct timespec *ts, int64_t t_ns)
 int ops_stat(struct fs *fs, const struct node *n, struct stat *st)
 {
 	int64_t t = 0;
-	char *text;
 	int ret;
 
 	memset(st, 0, sizeof(*st));
@@ -173,11 +192,9 @@ int ops_stat(struct fs *fs, const struct node *n, struct stat *st)
 		st->st_size = (off_t)n->file.size_bytes;
 		t = n->file.end_ns;
 	} else if (n->kind == NODE_TEXT || n->kind == NODE_PLAYLIST) {
-		ret = ops_text(fs, n, &text);
+		ret = text_size(fs, n, &st->st_size);
 		if (ret)
 			return ret;
-		st->st_size = (off_t)strlen(text);
-		free(text);
 	} else {
 		st->st_mode = S_IFDIR | 0555;
 		st->st_nlink = 2;
@@ -220,20 +237,13 @@ static void op_getattr(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 {
 	struct fs *fs = fs_of(req);
 	struct node *n = ops_node(req, id, "getattr");
-	struct handle *h;
 	struct stat st;
 	int ret;
 
+	(void)fi;
 	if (!n)
 		return;
 	ret = ops_stat(fs, n, &st);
-	/* An open text keeps the length that it was opened with. */
-	h = fi && !ret && S_ISREG(st.st_mode) ? handle_get(fs->handles, fi->fh) : NULL;
-	if (h) {
-		if (h->node == id)
-			st.st_size = (off_t)h->size_bytes;
-		handle_put(fs->handles, h);
-	}
 	if (ret) {
 		fuse_reply_err(req, ops_errno(ret));
 	} else if (ops_reply_begin(req, n, "getattr")) {

@@ -66,6 +66,25 @@ int sel_open(struct eng_reader *r, const struct eng_run *run, bool ended, struct
 	return 0;
 }
 
+int sel_run_ended(struct eng_reader *r, const struct eng_run *run, bool *ended)
+{
+	struct eng_run *runs;
+	size_t n;
+	int rc;
+
+	*ended = run->end_reason != ENG_REASON_NONE;
+	if (*ended)
+		return 0;
+	rc = eng_runs(r, run->camera, run->end_ns, INT64_MAX, &runs, &n);
+	if (rc)
+		return rc;
+	for (size_t i = 0; i < n; i++)
+		*ended |= runs[i].run > run->run &&
+		          !memcmp(runs[i].stream, run->stream, ENG_UUID_BYTES);
+	free(runs);
+	return 0;
+}
+
 void sel_close(struct sel *s)
 {
 	if (!s)

@@ -42,6 +42,8 @@ int sel_end(struct sel *s, int64_t a_ns, int64_t slice_end_ns, int64_t to_ns, in
             bool *at_key, bool *growing) MUST_CHECK;
 /* True when no frame can be added to [.., b) any more. Looks at what is loaded. */
 bool sel_final(const struct sel *s, int64_t b_ns);
+/* A run ends with its reason, or without one when its writer died: then a later run tells. */
+int sel_run_ended(struct eng_reader *r, const struct eng_run *run, bool *ended) MUST_CHECK;
 /* Forgets what was loaded: after -ESTALE, to look at the index anew. */
 void sel_forget(struct sel *s);
 /* Key frames that are loaded, by chunk: the number of chunks, and chunk i's key times (at most max,

@@ -30,6 +30,7 @@
 
 #define VIEW_LAYOUT_VERSION 1
 #define VIEW_NAME_MAX       96
+#define VIEW_SETTLED_NS     (60 * NSEC_PER_SEC)
 
 struct view_file {
 	char camera[ENG_CAMERA_MAX];
@@ -65,6 +66,11 @@ size_t view_memory(const struct view *v); /* bytes that it keeps allocated */
 /* Bytes [offset, offset+len) clipped to the size; *got says how many. Verified; errors as
  * eng_chunk_read(): recycled or damaged data is never served. */
 int view_read(struct view *v, uint64_t offset, size_t len, void *buf, size_t *got) MUST_CHECK;
+/* 1: nothing recorded live can join the window's files any more: every run in it reaches past `to`
+ * or has ended, and the camera's durable footage has passed `to` — or, where there is none yet,
+ * now_ns has by VIEW_SETTLED_NS. 0: more may come. -errno. Imports are not foreseen. */
+int view_settled(struct eng_reader *r, const char *camera, int64_t from_ns, int64_t to_ns,
+                 int64_t now_ns) MUST_CHECK;
 /* What `from` would have had to be so that the footage right after `from` were delivered: the time
  * of the last key frame before it in the same run; ENG_NO_TIME when delivery starts at `from` or
  * nothing is missing. For GRANT.txt. */

@@ -1,7 +1,9 @@
 /*
- * view_edge.c — what a window's beginning cost: footage that cannot be shown because its key frame
- * lies before the window. Said in GRANT.txt, so that the next request can ask for it.
+ * view_edge.c — what GRANT.txt tells about a window's edges: footage that cannot be shown because
+ * its key frame lies before the window, so that the next request can ask for it; and whether
+ * anything can still come before the window's end.
  */
+#include <errno.h>
 #include <stdlib.h>
 
 #include "fusefs/select.h"
@@ -87,4 +89,43 @@ int64_t view_better_from(struct eng_reader *r, const char *camera, int64_t from_
 		result = better_in_run(r, &runs[i], from_ns);
 	free(runs);
 	return result;
+}
+
+/* Can a frame still join what the run has before `to`? */
+static int run_settled(struct eng_reader *r, const struct eng_run *run, int64_t to_ns)
+{
+	struct sel *s;
+	bool ended;
+	int rc = sel_run_ended(r, run, &ended);
+
+	if (rc || ended)
+		return rc ? rc : 1;
+	rc = sel_open(r, run, false, &s);
+	if (rc)
+		return rc == -ENOTSUP ? 1 : rc; /* no file is made of it */
+	rc = sel_load(s, time_add(to_ns, -SEL_LAG_NS), time_add(to_ns, 2 * SEL_LAG_NS));
+	if (!rc)
+		rc = sel_final(s, to_ns);
+	sel_close(s);
+	return rc;
+}
+
+int view_settled(struct eng_reader *r, const char *camera, int64_t from_ns, int64_t to_ns,
+                 int64_t now_ns)
+{
+	bool passed = now_ns > time_add(to_ns, VIEW_SETTLED_NS);
+	struct eng_run *runs;
+	size_t n;
+	int rc = eng_runs(r, camera, from_ns, INT64_MAX, &runs, &n);
+
+	if (rc)
+		return rc;
+	for (size_t i = 0; i < n; i++)
+		passed |= !runs[i].imported && runs[i].end_ns >= to_ns;
+	rc = passed;
+	for (size_t i = 0; i < n && rc == 1; i++)
+		if (runs[i].first_ns < to_ns)
+			rc = run_settled(r, &runs[i], to_ns);
+	free(runs);
+	return rc;
 }

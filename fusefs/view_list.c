@@ -171,31 +171,11 @@ static int slice_file(const struct window *w, struct sel *s, int64_t slice_ns, s
 	return rc;
 }
 
-/* A run ends with its reason, or without one when its writer died: then a later run tells. */
-static int run_ended(struct eng_reader *r, const struct eng_run *run, bool *ended)
-{
-	struct eng_run *runs;
-	size_t n;
-	int rc;
-
-	*ended = run->end_reason != ENG_REASON_NONE;
-	if (*ended)
-		return 0;
-	rc = eng_runs(r, run->camera, run->end_ns, INT64_MAX, &runs, &n);
-	if (rc)
-		return rc;
-	for (size_t i = 0; i < n; i++)
-		*ended |= runs[i].run > run->run &&
-		          !memcmp(runs[i].stream, run->stream, ENG_UUID_BYTES);
-	free(runs);
-	return 0;
-}
-
 /* 0 with *out NULL: no file can be made of this run. */
 static int open_run(const struct window *w, const struct eng_run *run, struct sel **out)
 {
 	bool ended;
-	int rc = run_ended(w->r, run, &ended);
+	int rc = sel_run_ended(w->r, run, &ended);
 
 	*out = NULL;
 	if (!rc)
