@@ -40,6 +40,13 @@ static void person(const struct aud_record *r, const json_t *payload, char out[2
 		snprintf(out, 256, "%s", noted);
 }
 
+const json_t *audit_cameras(const json_t *payload)
+{
+	const json_t *list = json_object_get(payload, "cameras");
+
+	return list ? list : json_object_get(json_object_get(payload, "asked"), "cameras");
+}
+
 static bool has_bytes(const struct aud_record *r)
 {
 	return r->op == AUD_OP_COVER || r->op == AUD_OP_READ;
@@ -49,8 +56,8 @@ static void print_details(const struct aud_record *r, const json_t *payload)
 {
 	static const char *const texts[] = {"camera", "path",  "reason", "rule",    "state",
 	                                    "line",   "cause", "what",   "program", "version",
-	                                    "source", "comm",  "name"};
-	char *cameras = cli_join(json_object_get(payload, "cameras"));
+	                                    "source", "comm",  "name",   "op",      "why"};
+	char *cameras = cli_join(audit_cameras(payload));
 
 	if (cameras)
 		print_tame(" ", cameras);

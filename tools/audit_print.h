@@ -11,5 +11,7 @@
 void audit_print_line(const char *log, const struct aud_record *r, const json_t *payload);
 /* An object without a newline behind it. */
 void audit_print_json(const char *log, const struct aud_record *r, const json_t *payload);
+/* The cameras that a payload lists, also those of a request as it was asked. NULL: none. */
+const json_t *audit_cameras(const json_t *payload);
 
 #endif

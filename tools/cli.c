@@ -4,9 +4,11 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "policyd/line.h"
 #include "tools/cli.h"
@@ -129,19 +131,36 @@ int cli_call(const struct cli *cli, enum cli_daemon which, json_t *req, int pass
 
 int cli_print_json(const struct cli *cli, const json_t *value)
 {
-	if (json_dumpf(value, stdout, JSON_INDENT(2) | JSON_ENCODE_ANY) != 0)
-		return cli_fail(cli, CLI_REFUSED, "cannot write the output: %s; is the disk full?",
-		                strerror(errno));
+	if (json_dumpf(value, stdout, JSON_INDENT(2) | JSON_ENCODE_ANY) != 0 && !ferror(stdout))
+		return cli_fail(cli, CLI_REFUSED, "out of memory; free some");
 	putchar('\n');
 	return cli_finish(cli);
 }
 
+/* Whoever closed the pipe (head, a pager) has seen enough. */
+static bool reader_left(void)
+{
+	struct pollfd p = {.fd = STDOUT_FILENO, .events = POLLOUT};
+
+	return poll(&p, 1, 0) > 0 && (p.revents & POLLERR);
+}
+
 int cli_finish(const struct cli *cli)
 {
-	if (fflush(stdout) != 0 || ferror(stdout))
-		return cli_fail(cli, CLI_REFUSED, "cannot write the output: %s; is the disk full?",
-		                strerror(errno));
-	return CLI_DONE;
+	errno = 0;
+	if (fflush(stdout) == 0 && !ferror(stdout))
+		return CLI_DONE;
+	if (reader_left())
+		return CLI_REFUSED;
+	return cli_fail(cli, CLI_REFUSED, "cannot write the output: %s; is the disk full?",
+	                strerror(errno ? errno : EIO));
+}
+
+int cli_finish_list(const struct cli *cli, size_t n, const char *none)
+{
+	if (n == 0)
+		puts(none);
+	return cli_finish(cli);
 }
 
 int cli_get_time(const struct cli *cli, const char *name, int64_t *out_ns)

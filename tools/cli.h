@@ -41,8 +41,11 @@ int cli_call_quiet(const struct cli *cli, enum cli_daemon which, json_t *req, in
 
 /* Prints value (borrowed) as --json does: indented, as it came. CLI_DONE or CLI_REFUSED. */
 int cli_print_json(const struct cli *cli, const json_t *value);
-/* Flushes standard output; a full disk or closed pipe must not look like success. */
+/* Flushes standard output; a full disk or closed pipe must not look like success. Says nothing when
+ * the reader of a pipe has left. */
 int cli_finish(const struct cli *cli);
+/* The same after a list for people; one that is empty is said to be so. */
+int cli_finish_list(const struct cli *cli, size_t n, const char *none);
 
 /* Option `name` as a time into req; nothing if it was not given. CLI_USAGE was told. */
 int cli_take_time(const struct cli *cli, const char *name, json_t *req) MUST_CHECK;

@@ -142,7 +142,7 @@ static int advance(struct shower *w, struct source *s)
 
 static bool names_user(const struct filter *f, const struct source *s)
 {
-	static const char *const keys[] = {"user", "requester", "signer"};
+	static const char *const keys[] = {"user", "requester", "signer", "holder", "who"};
 
 	if (f->by_uid && s->rec.uid == f->uid)
 		return true;
@@ -159,7 +159,7 @@ static bool names_user(const struct filter *f, const struct source *s)
 
 static bool names_camera(const char *camera, const json_t *payload)
 {
-	const json_t *list = json_object_get(payload, "cameras"), *item;
+	const json_t *list = audit_cameras(payload), *item;
 	size_t i;
 
 	if (strcmp(cli_text(payload, "camera"), camera) == 0)

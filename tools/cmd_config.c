@@ -19,22 +19,21 @@ static int print_reply_json(struct cli *cli, json_t *reply)
 	return cli_print_json(cli, reply);
 }
 
-/* A text of several lines: each line on its own is made harmless for the terminal. */
+/* A text of several lines: each piece between tabs and line ends is made harmless for the terminal.
+ */
 static void print_lines(const char *text)
 {
 	while (*text) {
-		size_t n = strcspn(text, "\n");
-		char *line = strndup(text, n);
+		size_t n = strcspn(text, "\t\n");
+		char *piece = strndup(text, n);
 
-		if (line) {
-			for (char *p = line; *p; p++)
-				if (*p == '\t')
-					*p = ' ';
-			text_tame(line);
-			puts(line);
-		}
-		free(line);
-		text += n + (text[n] == '\n');
+		if (piece)
+			text_tame(piece);
+		fputs(piece ? piece : "?", stdout);
+		free(piece);
+		text += n;
+		putchar(*text == '\t' ? '\t' : '\n');
+		text += *text != '\0';
 	}
 }
 
@@ -107,6 +106,8 @@ int cmd_config_diff(struct cli *cli)
 	if (cli->json) {
 		status = print_reply_json(cli, reply);
 	} else {
+		if (!*cli_text(reply, "text"))
+			printf("no difference: %s is in force\n", cli->conf->policy);
 		print_lines(cli_text(reply, "text"));
 		if (json_is_true(json_object_get(reply, "weakens")))
 			puts("this weakens a rule, so a second admin will have to approve it:");

@@ -53,7 +53,7 @@ int cmd_grants(struct cli *cli)
 			add_row(t, g);
 		}
 	status = t && table_print(t, stdout) == 0
-	                 ? cli_finish(cli)
+	                 ? cli_finish_list(cli, json_array_size(list), "no grants")
 	                 : cli_fail(cli, CLI_REFUSED, "out of memory; free some");
 	json_decref(reply);
 	return status;

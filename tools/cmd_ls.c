@@ -28,6 +28,8 @@ static void add_run(struct table *t, const json_t *r)
 {
 	char from[CLI_TIME_MAX], to[CLI_TIME_MAX], *codecs = cli_join(json_object_get(r, "codecs"));
 	const char *end = cli_text(r, "end_reason");
+	bool imported = json_is_true(json_object_get(r, "imported"));
+	bool unsynced = json_is_false(json_object_get(r, "clock_synced"));
 
 	table_cell(t, cli_text(r, "camera"));
 	table_cell(t, cli_time(json_object_get(r, "from"), from));
@@ -36,8 +38,8 @@ static void add_run(struct table *t, const json_t *r)
 	table_cell(t, codecs);
 	table_cell(t, cli_text(r, "start_reason"));
 	table_cell(t, strcmp(end, "none") == 0 ? "-" : end);
-	table_cellf(t, "%s%s", json_is_true(json_object_get(r, "imported")) ? "imported " : "",
-	            json_is_false(json_object_get(r, "clock_synced")) ? "clock not synced" : "");
+	table_cellf(t, "%s%s%s", imported ? "imported" : "", imported && unsynced ? ", " : "",
+	            unsynced ? "clock not synced" : "");
 	free(codecs);
 }
 
@@ -74,7 +76,8 @@ static int print_list(struct cli *cli, const json_t *list, bool gaps)
 	}
 	if (table_print(t, stdout) != 0)
 		return cli_fail(cli, CLI_REFUSED, "out of memory; free some");
-	return cli_finish(cli);
+	return cli_finish_list(cli, json_array_size(list),
+	                       gaps ? "no gaps there" : "nothing is recorded there");
 }
 
 int cmd_ls(struct cli *cli)

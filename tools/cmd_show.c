@@ -28,7 +28,7 @@ static void add_row(struct table *t, const json_t *r)
 	free(cameras);
 }
 
-static int print_list(struct cli *cli, const json_t *list)
+static int print_list(struct cli *cli, const json_t *list, bool todo)
 {
 	static const char *const heads[] = {">ID", "STATE", "REQUESTER", "CAMERAS", "FROM",
 	                                    "TO",  "NEXT",  "REASON",    NULL};
@@ -44,21 +44,23 @@ static int print_list(struct cli *cli, const json_t *list)
 	}
 	if (table_print(t, stdout) != 0)
 		return cli_fail(cli, CLI_REFUSED, "out of memory; free some");
-	return cli_finish(cli);
+	return cli_finish_list(cli, json_array_size(list),
+	                       todo ? "no request waits for you" : "no requests");
 }
 
 int cmd_requests(struct cli *cli)
 {
 	json_t *req = json_pack("{s:s}", "op", "requests"), *reply, *list;
+	bool todo = args_has(cli->args, "todo");
 	int status;
 
-	if (args_has(cli->args, "todo"))
+	if (todo)
 		json_object_set_new(req, "todo", json_true());
 	status = cli_call(cli, CLI_POLICY, req, -1, 0, &reply);
 	if (status)
 		return status;
 	list = json_object_get(reply, "requests");
-	status = cli->json ? cli_print_json(cli, list) : print_list(cli, list);
+	status = cli->json ? cli_print_json(cli, list) : print_list(cli, list, todo);
 	json_decref(reply);
 	return status;
 }
@@ -74,13 +76,13 @@ static void print_line(const char *name, const char *text)
 	free(copy);
 }
 
-static void print_window(const char *name, const json_t *r)
+static const char *window(const json_t *r, char out[2 * CLI_TIME_MAX])
 {
-	char from[CLI_TIME_MAX], to[CLI_TIME_MAX], line[128];
+	char from[CLI_TIME_MAX], to[CLI_TIME_MAX];
 
-	snprintf(line, sizeof(line), "%s to %s", cli_time(json_object_get(r, "from"), from),
+	snprintf(out, 2 * CLI_TIME_MAX, "%s to %s", cli_time(json_object_get(r, "from"), from),
 	         cli_time(json_object_get(r, "to"), to));
-	print_line(name, line);
+	return out;
 }
 
 static void print_time(const char *name, const json_t *value)
@@ -125,12 +127,12 @@ static void print_stages(const json_t *stages)
 static void print_asked(const json_t *r)
 {
 	const json_t *asked = json_object_get(r, "asked");
+	char now[2 * CLI_TIME_MAX], then[2 * CLI_TIME_MAX];
 
 	if (!json_is_object(asked))
 		return;
-	if (cli_int(asked, "from") != cli_int(r, "from") ||
-	    cli_int(asked, "to") != cli_int(r, "to"))
-		print_window("asked for", asked);
+	if (strcmp(window(asked, then), window(r, now)) != 0)
+		print_line("asked for", then);
 	if (!json_equal(json_object_get(asked, "cameras"), json_object_get(r, "cameras")))
 		print_cameras("asked for", json_object_get(asked, "cameras"));
 }
@@ -151,11 +153,22 @@ static void print_coverage(const json_t *coverage)
 	}
 }
 
-/* Whatever else the daemon tells as text, such as the reason of a rejection. */
+/* How it was turned down, or ended. */
+static void print_decision(const json_t *r)
+{
+	const char *by = cli_text(r, "decided_by"), *why = cli_text(r, "decision");
+	char line[512];
+
+	snprintf(line, sizeof(line), "%s%s%s", by, *by && *why ? ": " : "", why);
+	print_line("decided by", line);
+}
+
+/* Whatever else the daemon tells as text. */
 static void print_rest(const json_t *r)
 {
-	static const char *const shown[] = {"state", "chain",   "next",      "requester", "reason",
-	                                    "case",  "subject", "assistant", "path",      "digest"};
+	static const char *const shown[] = {"state",  "chain",  "next",       "requester",
+	                                    "reason", "case",   "subject",    "assistant",
+	                                    "path",   "digest", "decided_by", "decision"};
 	const char *key;
 	json_t *value;
 
@@ -173,11 +186,12 @@ static void print_rest(const json_t *r)
 static void print_request(const json_t *r)
 {
 	static const char *const texts[] = {"reason", "case", "subject", "assistant"};
+	char text[2 * CLI_TIME_MAX];
 
 	printf("request %lld: %s\n", (long long)cli_int(r, "request"), cli_text(r, "state"));
 	print_line("requester", cli_text(r, "requester"));
 	print_cameras("cameras", json_object_get(r, "cameras"));
-	print_window("window", r);
+	print_line("window", window(r, text));
 	print_asked(r);
 	print_time("until", json_object_get(r, "until"));
 	for (size_t i = 0; i < ARRAY_LEN(texts); i++)
@@ -186,6 +200,7 @@ static void print_request(const json_t *r)
 	print_line("chain", cli_text(r, "chain"));
 	print_stages(json_object_get(r, "stages"));
 	print_line("next", cli_text(r, "next"));
+	print_decision(r);
 	print_coverage(json_object_get(r, "coverage"));
 	if (json_is_integer(json_object_get(r, "grant")))
 		printf("  %-12s %lld\n", "grant", (long long)cli_int(r, "grant"));

@@ -1,15 +1,12 @@
 /*
- * cmd_status.c — how recorder, policy and gate are, in one picture.
- *
- * What a daemon tells beyond the cameras is shown by its own names, with units taken from their
- * endings; so nothing that a newer daemon tells is hidden by an older command.
+ * cmd_status.c — how recorder, policy and gate are: asks all three. --json gives what they
+ * answered, whole; people get the page of status_page.c.
  */
 #include <stdio.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 #include "tools/commands.h"
-#include "tools/table.h"
+#include "tools/status_page.h"
 
 const struct args_option opts_status[] = {
         {"watch", NULL, "again every two seconds, until interrupted", false},
@@ -21,144 +18,6 @@ const struct args_option opts_status[] = {
 #define N_DAEMONS     3
 
 static const enum cli_daemon order[N_DAEMONS] = {CLI_RECORDER, CLI_POLICY, CLI_GATE};
-
-static bool ends_with(const char *text, const char *end)
-{
-	size_t n = strlen(text), m = strlen(end);
-
-	return n >= m && strcmp(text + n - m, end) == 0;
-}
-
-static void print_scalar(const char *key, const json_t *value)
-{
-	char text[CLI_TIME_MAX];
-
-	if (json_is_string(value)) {
-		char *copy = strdup(json_string_value(value));
-
-		if (copy)
-			text_tame(copy);
-		fputs(copy ? copy : "?", stdout);
-		free(copy);
-	} else if (json_is_boolean(value)) {
-		fputs(json_is_true(value) ? "yes" : "no", stdout);
-	} else if (json_is_real(value)) {
-		printf("%.3g", json_real_value(value));
-	} else if (!json_is_integer(value) ||
-	           (ends_with(key, "_us") && json_integer_value(value) >= UINT32_MAX)) {
-		fputs("-", stdout); /* none, or unknown */
-	} else if (strcmp(key, "oldest_ns") == 0 || strcmp(key, "oldest") == 0 ||
-	           strcmp(key, "last") == 0 || strcmp(key, "time") == 0) {
-		fputs(cli_time(value, text), stdout);
-	} else if (ends_with(key, "_ns")) {
-		fputs(cli_duration(json_integer_value(value), text), stdout);
-	} else if (ends_with(key, "bytes") || strcmp(key, "bytes_written") == 0) {
-		fputs(cli_size((uint64_t)json_integer_value(value), text), stdout);
-	} else {
-		printf("%lld", (long long)json_integer_value(value));
-	}
-}
-
-static void print_tree(const char *name, const json_t *object, int depth);
-
-static void print_value(const char *key, const json_t *value, int depth)
-{
-	const json_t *item;
-	size_t i;
-
-	if (json_is_object(value)) {
-		print_tree(key, value, depth);
-		return;
-	}
-	if (!json_is_array(value)) {
-		printf("%*s%s: ", depth * 2, "", key);
-		print_scalar(key, value);
-		putchar('\n');
-		return;
-	}
-	json_array_foreach(value, i, item)
-	{
-		print_value(key, item, depth);
-	}
-}
-
-static void print_tree(const char *name, const json_t *object, int depth)
-{
-	const char *key;
-	json_t *value;
-
-	if (depth > 4)
-		return;
-	printf("%*s%s:\n", depth * 2, "", name);
-	json_object_foreach((json_t *)(uintptr_t)object, key, value)
-	{
-		print_value(key, value, depth + 1);
-	}
-}
-
-static void print_rate(struct table *t, const json_t *c)
-{
-	double bps = json_number_value(json_object_get(c, "rate_bps"));
-
-	table_cellf(t, "%.1f Mbit/s", bps / 1e6);
-}
-
-static int print_cameras(const json_t *cameras)
-{
-	static const char *const heads[] = {"  CAMERA", "STATE",   ">RATE", ">FRAMES", ">RESTARTS",
-	                                    "LAST",     "DURABLE", "CAUSE", NULL};
-	struct table *t = table_new(heads);
-	char last[CLI_TIME_MAX], durable[CLI_TIME_MAX];
-	const json_t *c;
-	size_t i;
-
-	if (!t)
-		return -1;
-	json_array_foreach(cameras, i, c)
-	{
-		table_cellf(t, "  %s", cli_text(c, "camera"));
-		table_cell(t, cli_text(c, "state"));
-		print_rate(t, c);
-		table_cellf(t, "%lld", (long long)cli_int(c, "frames"));
-		table_cellf(t, "%lld", (long long)cli_int(c, "restarts"));
-		table_cell(t, cli_time(json_object_get(c, "last"), last));
-		table_cell(t, cli_time(json_object_get(c, "durable"), durable));
-		table_cell(t, cli_text(c, "cause"));
-	}
-	return table_print(t, stdout);
-}
-
-static void print_daemon(const char *name, const json_t *s)
-{
-	const char *key;
-	json_t *value;
-
-	if (!json_is_true(json_object_get(s, "reachable"))) {
-		char *line = strdup(cli_text(s, "error"));
-
-		if (line)
-			text_tame(line);
-		printf("%s: no answer: %s\n", name, line ? line : "");
-		free(line);
-		return;
-	}
-	if (json_object_get(s, "error")) {
-		printf("%s: running; it tells no more: %s\n", name, cli_text(s, "error"));
-		return;
-	}
-	printf("%s: running\n", name);
-	json_object_foreach((json_t *)(uintptr_t)s, key, value)
-	{
-		/* "store" is the first of "stores". */
-		if (strcmp(key, "reachable") == 0 ||
-		    (strcmp(key, "store") == 0 && json_object_get(s, "stores")))
-			continue;
-		if (strcmp(key, "cameras") == 0 && json_is_array(value))
-			(void)(print_cameras(value) == 0 || puts("  cameras: out of memory"));
-		else
-			print_value(key, value, 1);
-	}
-}
 
 /* Asks all three; *answered and *told count. */
 static json_t *ask_all(struct cli *cli, int *answered, int *told)
@@ -196,11 +55,7 @@ static int show_once(struct cli *cli)
 	if (cli->json) {
 		status = cli_print_json(cli, all);
 	} else {
-		for (size_t i = 0; i < N_DAEMONS; i++) {
-			const char *name = cli_daemon_name(order[i]);
-
-			print_daemon(name, json_object_get(all, name));
-		}
+		status_page(cli->conf, all);
 		status = cli_finish(cli);
 	}
 	json_decref(all);

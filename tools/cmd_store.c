@@ -118,10 +118,6 @@ int cmd_init(struct cli *cli)
 
 	if (status)
 		return status;
-	if (!args_has(cli->args, "no-encrypt"))
-		fprintf(stderr,
-		        "custos: init: note: this version does not encrypt stores; protect the "
-		        "disk, or say --no-encrypt to confirm\n");
 	if (eng_init(dir, &opt, err, sizeof(err)) != 0)
 		return cli_fail(cli, CLI_REFUSED, "%s", err);
 	status = give_to_recorder(cli, dir);
@@ -135,6 +131,9 @@ int cmd_init(struct cli *cli)
 		return status;
 	}
 	printf("store made in %s (%s, not encrypted)\n", dir, cli_size(opt.size_bytes, size));
+	if (!args_has(cli->args, "no-encrypt"))
+		puts("stores of this version never are: protect the disk; --no-encrypt says that "
+		     "you know");
 	return cli_finish(cli);
 }
 
@@ -176,22 +175,50 @@ static json_t *report_json(const struct eng_verify_report *r)
 	                 (json_int_t)r->damaged);
 }
 
+static void print_report(const struct eng_verify_report *r, bool payload)
+{
+	char size[CLI_TIME_MAX];
+
+	printf("%" PRIu64 " segments, %" PRIu64 " chunks, %" PRIu64 " frames", r->segments,
+	       r->chunks, r->frames);
+	if (payload)
+		printf(", %s checked: ", cli_size(r->bytes, size));
+	else
+		printf(" by headers and tables: ");
+	printf(r->damaged ? "%" PRIu64 " damaged\n" : "no damage\n", r->damaged);
+}
+
+static int may_not_read(const struct cli *cli, const char *err)
+{
+	return cli_fail(cli, CLI_REFUSED, "%s; only root, the recorder's user and group %s may",
+	                err, cli->conf ? cli->conf->store_group : "of the store");
+}
+
 static int scrub(struct cli *cli, const char *dir, const struct eng_verify_options *what)
 {
 	struct scrub s = {.cli = cli, .bar = !cli->json && isatty(STDERR_FILENO)};
 	struct eng_verify_options opt = *what;
 	struct eng_verify_report r = {0};
-	char err[512], size[CLI_TIME_MAX];
+	char err[512];
 	json_t *out;
-	int status;
+	int status, rc;
 
 	s.findings = cli->json ? json_array() : NULL;
 	opt.finding = on_finding;
 	opt.progress = on_progress;
 	opt.arg = &s;
-	if (eng_verify(dir, &opt, &r, err, sizeof(err)) != 0) {
+	rc = eng_verify(dir, &opt, &r, err, sizeof(err));
+	if (rc) {
 		json_decref(s.findings);
-		return cli_fail(cli, CLI_REFUSED, "%s", err);
+		return rc == -EACCES || rc == -EPERM ? may_not_read(cli, err)
+		                                     : cli_fail(cli, CLI_REFUSED, "%s", err);
+	}
+	if (!r.segments && (opt.camera || opt.segment >= 0)) {
+		json_decref(s.findings);
+		return cli_fail(cli, CLI_REFUSED,
+		                "%s: nothing is recorded there under that name or number; see "
+		                "custos ls",
+		                dir);
 	}
 	if (cli->json) {
 		out = report_json(&r);
@@ -199,16 +226,9 @@ static int scrub(struct cli *cli, const char *dir, const struct eng_verify_optio
 		status = cli_print_json(cli, out);
 		json_decref(out);
 	} else {
-		printf("%" PRIu64 " segments, %" PRIu64 " chunks, %" PRIu64 " frames, %s checked: ",
-		       r.segments, r.chunks, r.frames, cli_size(r.bytes, size));
-		printf(r.damaged ? "%" PRIu64 " damaged\n" : "no damage\n", r.damaged);
+		print_report(&r, opt.payload);
 		status = cli_finish(cli);
 	}
-	if (!r.segments && !status && (opt.camera || opt.segment >= 0))
-		status = cli_fail(cli, CLI_REFUSED,
-		                  "%s: nothing is recorded there under that name or "
-		                  "number; see custos ls",
-		                  dir);
 	if (r.damaged && !status)
 		status = cli_fail(cli, CLI_REFUSED,
 		                  "%s: %" PRIu64 " places are damaged; restore them from "

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "tools/commands.h"
+#include "tools/table.h"
 
 #define VERSION "0.1"
 
@@ -19,7 +20,7 @@ enum {
 };
 
 struct command {
-	const char *name, *operands, *summary;
+	const char *name, *operands, *summary, *example;
 	size_t min_operands, max_operands;
 	const struct args_option *options;
 	int (*run)(struct cli *cli);
@@ -27,44 +28,53 @@ struct command {
 };
 
 static const struct command commands[] = {
-        {"init", "DIR", "create a store; never over an existing one", 1, 1, opts_init, cmd_init,
-         CONF_OPTIONAL},
-        {"status", "", "cameras, rates, lag, disk, alarms, clock", 0, 0, opts_status, cmd_status,
+        {"init", "DIR", "create a store; never over an existing one",
+         "init /srv/custos/main --size 64G --no-encrypt", 1, 1, opts_init, cmd_init, CONF_OPTIONAL},
+        {"status", "", "cameras, rates, lag, disk, alarms, clock", "status --watch", 0, 0,
+         opts_status, cmd_status, 0},
+        {"ls", "[CAMERA]", "what is recorded; gaps and why", "ls 东门 --from -2h --gaps", 0, 1,
+         opts_ls, cmd_ls, 0},
+        {"feed", "CAMERA [FILE|-]", "push a stream into the recorder",
+         "feed 东门 old.mp4 --start \"2026-11-01 08:00\"", 1, 2, opts_feed, cmd_feed, 0},
+        {"request", "", "ask for footage",
+         "request --camera 东门 --from \"2026-11-20 08:00\" --to \"2026-11-20 08:30\" --reason "
+         "\"missing goods\"",
+         0, 0, opts_request, cmd_request, 0},
+        {"requests", "", "your requests and those you may sign", "requests --todo", 0, 0,
+         opts_requests, cmd_requests, 0},
+        {"show", "ID", "one request with its stages", "show 12", 1, 1, opts_none, cmd_show, 0},
+        {"approve", "ID", "sign the stage that is yours; may narrow, never widen",
+         "approve 12 --to \"2026-11-20 08:15\"", 1, 1, opts_approve, cmd_approve, 0},
+        {"reject", "ID", "refuse a request", "reject 12 --reason \"no case number\"", 1, 1,
+         opts_reason, cmd_reject, 0},
+        {"withdraw", "ID", "take your own request back", "withdraw 12", 1, 1, opts_none,
+         cmd_withdraw, 0},
+        {"grants", "", "your grants; for monitoring and auditors all", "grants", 0, 0, opts_none,
+         cmd_grants, 0},
+        {"return", "GRANT", "give a grant back", "return 7", 1, 1, opts_none, cmd_return, 0},
+        {"revoke", "GRANT", "end a grant; when this returns no further byte leaves",
+         "revoke 7 --reason \"case closed\"", 1, 1, opts_reason, cmd_revoke, 0},
+        {"config show", "", "the policy in force", "config show", 0, 0, opts_none, cmd_config_show,
          0},
-        {"ls", "[CAMERA]", "what is recorded; gaps and why", 0, 1, opts_ls, cmd_ls, 0},
-        {"feed", "CAMERA [FILE|-]", "push a stream into the recorder", 1, 2, opts_feed, cmd_feed,
-         0},
-        {"request", "", "ask for footage", 0, 0, opts_request, cmd_request, 0},
-        {"requests", "", "your requests and those you may sign", 0, 0, opts_requests, cmd_requests,
-         0},
-        {"show", "ID", "one request with its stages", 1, 1, opts_none, cmd_show, 0},
-        {"approve", "ID", "sign the stage that is yours; may narrow, never widen", 1, 1,
-         opts_approve, cmd_approve, 0},
-        {"reject", "ID", "refuse a request", 1, 1, opts_reason, cmd_reject, 0},
-        {"withdraw", "ID", "take your own request back", 1, 1, opts_none, cmd_withdraw, 0},
-        {"grants", "", "your grants; for monitoring and auditors all", 0, 0, opts_none, cmd_grants,
-         0},
-        {"return", "GRANT", "give a grant back", 1, 1, opts_none, cmd_return, 0},
-        {"revoke", "GRANT", "end a grant; when this returns no further byte leaves", 1, 1,
-         opts_reason, cmd_revoke, 0},
-        {"config show", "", "the policy in force", 0, 0, opts_none, cmd_config_show, 0},
-        {"config check", "", "is what the files say well-formed", 0, 0, opts_none, cmd_config_check,
-         0},
-        {"config diff", "", "policy.conf against the policy in force", 0, 0, opts_none,
-         cmd_config_diff, 0},
-        {"config apply", "", "put policy.conf into force", 0, 0, opts_none, cmd_config_apply, 0},
-        {"config approve", "ID", "let a weakening change pass, as the second person", 1, 1,
-         opts_none, cmd_config_approve, 0},
-        {"audit show", "", "the logs of all daemons, merged by time", 0, 0, opts_audit_show,
-         cmd_audit_show, 0},
-        {"audit verify", "", "check the logs with the public key alone", 0, 0, opts_audit_verify,
+        {"config check", "", "are both files well-formed", "config check", 0, 0, opts_none,
+         cmd_config_check, 0},
+        {"config diff", "", "policy.conf against the policy in force", "config diff", 0, 0,
+         opts_none, cmd_config_diff, 0},
+        {"config apply", "", "put policy.conf into force", "config apply", 0, 0, opts_none,
+         cmd_config_apply, 0},
+        {"config approve", "ID", "let a weakening change pass, as the second person",
+         "config approve 3", 1, 1, opts_none, cmd_config_approve, 0},
+        {"audit show", "", "the logs of all daemons, merged by time",
+         "audit show --user ann --from -2d", 0, 0, opts_audit_show, cmd_audit_show, 0},
+        {"audit verify", "", "check the logs with the public key alone",
+         "audit verify --key /var/lib/custos/keys/sign.pub", 0, 0, opts_audit_verify,
          cmd_audit_verify, CONF_OPTIONAL},
-        {"verify", "[DIR] [CAMERA|SEGMENT]", "scrub: read and check everything", 0, 2, opts_verify,
-         cmd_verify, CONF_OPTIONAL},
-        {"fsck", "[DIR]", "check a store's structure; rebuild its catalog", 0, 1, opts_fsck,
-         cmd_fsck, CONF_OPTIONAL},
-        {"dump", "[DIR] SEGMENT", "print a segment readably", 1, 2, opts_dump, cmd_dump,
-         CONF_OPTIONAL | NO_JSON},
+        {"verify", "[DIR] [CAMERA|SEGMENT]", "scrub: read and check everything", "verify 东门", 0,
+         2, opts_verify, cmd_verify, CONF_OPTIONAL},
+        {"fsck", "[DIR]", "check a store's structure; rebuild its catalog", "fsck /srv/custos/main",
+         0, 1, opts_fsck, cmd_fsck, CONF_OPTIONAL},
+        {"dump", "[DIR] SEGMENT", "print a segment readably", "dump 12 --frames", 1, 2, opts_dump,
+         cmd_dump, CONF_OPTIONAL | NO_JSON},
 };
 
 static const struct args_option opts_global[] = {
@@ -78,6 +88,15 @@ static const struct args_option opts_global[] = {
 
 const struct args_option opts_none[] = {{0}};
 
+/* The help goes to standard output when it was asked for, to standard error when it is an answer.
+ */
+static void print_column(FILE *out, const char *text, size_t columns)
+{
+	size_t width = text_width(text);
+
+	fprintf(out, "  %s%*s ", text, width < columns ? (int)(columns - width) : 0, "");
+}
+
 static void print_options(const struct args_option *o)
 {
 	for (; o->name; o++) {
@@ -85,29 +104,42 @@ static void print_options(const struct args_option *o)
 
 		snprintf(left, sizeof(left), "--%s%s%s", o->name, o->value ? " " : "",
 		         o->value ? o->value : "");
-		printf("  %-22s %s%s\n", left, o->help, o->required ? " (required)" : "");
+		print_column(stdout, left, 22);
+		printf("%s%s\n", o->help, o->required ? " (required)" : "");
 	}
 }
 
-static int help_all(void)
+/* All commands, or those of a group like "audit". */
+static void list_commands(FILE *out, const char *group)
 {
-	puts("usage: custos [--config FILE] COMMAND … [--json]\n");
+	size_t n = strlen(group);
+
 	for (size_t i = 0; i < ARRAY_LEN(commands); i++) {
 		char left[64];
 
-		snprintf(left, sizeof(left), "%s %s", commands[i].name, commands[i].operands);
-		printf("  %-32s %s\n", left, commands[i].summary);
+		if (n && (strncmp(commands[i].name, group, n) != 0 || commands[i].name[n] != ' '))
+			continue;
+		snprintf(left, sizeof(left), "%s%s%s%s", n ? "custos " : "", commands[i].name,
+		         *commands[i].operands ? " " : "", commands[i].operands);
+		print_column(out, left, 32);
+		fprintf(out, "%s\n", commands[i].summary);
 	}
-	puts("\ncustos COMMAND --help tells a command's options; custos(1) tells all.\n"
-	     "Times: \"2026-11-20 08:15[:00]\" local, RFC 3339, -15min, now.\n"
-	     "Exit status: 0 done, 1 refused or failed, 2 wrong usage, 3 daemon not reachable.");
-	return fflush(stdout) == 0 ? CLI_DONE : CLI_REFUSED;
+}
+
+static void help_all(FILE *out)
+{
+	fputs("usage: custos [--config FILE] COMMAND … [--json]\n\n", out);
+	list_commands(out, "");
+	fputs("\ncustos COMMAND --help tells a command's options; custos(1) tells all.\n"
+	      "Times: \"2026-11-20 08:15[:00]\" local, RFC 3339, -15min, now.\n"
+	      "Exit status: 0 done, 1 refused or failed, 2 wrong usage, 3 daemon not reachable.\n",
+	      out);
 }
 
 static int help_command(const struct command *c)
 {
-	printf("usage: custos %s %s%s[options]\n%s\n\n", c->name, c->operands,
-	       *c->operands ? " " : "", c->summary);
+	printf("usage: custos %s %s%s[options]\n%s\nexample: custos %s\n\n", c->name, c->operands,
+	       *c->operands ? " " : "", c->summary, c->example);
 	print_options(c->options);
 	print_options(opts_global);
 	return fflush(stdout) == 0 ? CLI_DONE : CLI_REFUSED;
@@ -132,7 +164,25 @@ static bool is_group(const char *word)
 	return false;
 }
 
-/* Takes words until a command's name is complete. Returns how many, or an exit status negated. */
+/* The words end before they name a command: say which there are. */
+static int no_command(const struct args *a, const char *group)
+{
+	bool asked = args_has(a, "help");
+	FILE *out = asked ? stdout : stderr;
+
+	if (!*group && args_has(a, "version"))
+		return puts("custos " VERSION) >= 0 ? CLI_DONE : CLI_REFUSED;
+	if (*group)
+		list_commands(out, group);
+	else
+		help_all(out);
+	if (!asked)
+		return CLI_USAGE;
+	return fflush(out) == 0 ? CLI_DONE : CLI_REFUSED;
+}
+
+/* Takes words until a command's name is complete. Returns how many; or an exit status, negated and
+ * less one, when there is nothing more to do. */
 static int take_command(struct cli *cli, struct args *a, int argc, char **argv,
                         const struct command **out)
 {
@@ -143,16 +193,10 @@ static int take_command(struct cli *cli, struct args *a, int argc, char **argv,
 		int n = args_parse(a, argc - used, argv + used, true, err, sizeof(err));
 
 		if (n < 0)
-			return -cli_fail(cli, CLI_USAGE, "%s", err);
+			return -1 - cli_fail(cli, CLI_USAGE, "%s", err);
 		used += n;
-		if (used == argc) {
-			*out = NULL;
-			if (!*name && (args_has(a, "help") || args_has(a, "version")))
-				return used;
-			return -cli_fail(cli, CLI_USAGE,
-			                 "%s%sno command is given; see custos --help", name,
-			                 *name ? ": " : "");
-		}
+		if (used == argc)
+			return -1 - no_command(a, name);
 		snprintf(name + strlen(name), sizeof(name) - strlen(name), "%s%.40s",
 		         *name ? " " : "", argv[used]);
 		*out = find_command(name);
@@ -160,8 +204,8 @@ static int take_command(struct cli *cli, struct args *a, int argc, char **argv,
 		if (*out)
 			return used;
 		if (!is_group(name))
-			return -cli_fail(cli, CLI_USAGE,
-			                 "unknown command \"%s\"; see custos --help", name);
+			return -1 - cli_fail(cli, CLI_USAGE,
+			                     "unknown command \"%s\"; see custos --help", name);
 	}
 }
 
@@ -223,11 +267,7 @@ int main(int argc, char **argv)
 	args_allow(&a, opts_global);
 	used = take_command(&cli, &a, argc - 1, argv + 1, &c);
 	if (used < 0)
-		return -used;
-	if (!c && args_has(&a, "version"))
-		return puts("custos " VERSION) >= 0 ? CLI_DONE : CLI_REFUSED;
-	if (!c)
-		return help_all();
+		return -1 - used;
 	cli.command = c->name;
 	args_allow(&a, c->options);
 	if (args_parse(&a, argc - 1 - used, argv + 1 + used, false, err, sizeof(err)) < 0)
