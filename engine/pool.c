@@ -81,7 +81,15 @@ static int take_folder(struct making *m)
 
 	if (!mkdir(m->dir, 0750))
 		m->dir_made = true;
-	else if (errno != EEXIST)
+	else if (errno == ENOENT) {
+		/* Not made by us: below the mount point of a disk that is not mounted it would fill
+		 * the wrong one. */
+		snprintf(m->err, m->err_bytes,
+		         "%s: the folder that it is to lie in does not exist; mount the disk, or "
+		         "make it first",
+		         m->dir);
+		return -ENOENT;
+	} else if (errno != EEXIST)
 		return fail(m, -errno, "cannot make the folder");
 	d = opendir(m->dir);
 	if (!d)

@@ -341,7 +341,9 @@ int main(int argc, char **argv)
 	}
 	daemon_prepare();
 	ret = check(conf);
-	if (!ret && !only_check)
+	if (!ret && only_check)
+		printf("%s is in order\n", conf->file);
+	else if (!ret)
 		ret = run(conf);
 	conf_free(conf);
 	return ret;

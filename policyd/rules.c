@@ -82,7 +82,7 @@ static struct pol_verdict check_cameras(const struct pol_conf *c, char *const *c
 		if (!cam)
 			return rule_refuse(EINVAL,
 			                   "camera \"%.127s\" is not in the policy; check "
-			                   "the name",
+			                   "the name, or ask an admin to add it",
 			                   cameras[i]);
 		if (!first)
 			first = cam;
@@ -161,13 +161,35 @@ static struct pol_verdict check_replaces(const struct pol_state_all *s, const st
 	return (struct pol_verdict){0};
 }
 
+/* Nobody fills the log: neither with requests that wait, nor with ones replaced or withdrawn. */
+static struct pol_verdict check_number(const struct pol_state_all *s, const struct pol_facts *f,
+                                       bool replaces, int64_t now_ns)
+{
+	size_t open = 0, day = 0;
+
+	for (size_t i = 0; i < s->n_requests; i++) {
+		const struct pol_request *r = s->requests[i];
+
+		open += r->uid == f->uid && pol_undecided(r);
+		day += r->uid == f->uid && r->submitted_ns > now_ns - RULE_DAY_NS;
+	}
+	if (open >= RULE_OPEN_MAX && !replaces)
+		return rule_refuse(EAGAIN, "%s has %zu undecided requests already; withdraw some",
+		                   f->name, open);
+	if (day >= RULE_DAY_MAX)
+		return rule_refuse(EAGAIN,
+		                   "%s has made %zu requests within a day, which is the most; ask "
+		                   "again tomorrow",
+		                   f->name, day);
+	return (struct pol_verdict){0};
+}
+
 struct pol_verdict rule_request(const struct pol_state_all *s, const struct pol_facts *f,
                                 const struct pol_ask *ask, int64_t now_ns,
                                 const struct pol_chain **chain)
 {
 	const struct pol_conf *c = s->conf;
 	struct pol_verdict v = choose_chain(c, f, ask->chain, chain);
-	size_t open = 0;
 
 	if (!v.err)
 		v = check_cameras(c, ask->what.cameras);
@@ -177,11 +199,8 @@ struct pol_verdict rule_request(const struct pol_state_all *s, const struct pol_
 		v = check_texts(*chain, ask);
 	if (!v.err)
 		v = check_replaces(s, f, ask->replaces);
-	for (size_t i = 0; i < s->n_requests; i++)
-		open += s->requests[i]->uid == f->uid && pol_undecided(s->requests[i]);
-	if (!v.err && open >= RULE_OPEN_MAX && !ask->replaces)
-		v = rule_refuse(EAGAIN, "%s has %zu undecided requests already; withdraw some",
-		                f->name, open);
+	if (!v.err)
+		v = check_number(s, f, ask->replaces != 0, now_ns);
 	return v;
 }
 
@@ -207,7 +226,8 @@ struct pol_verdict rule_return(const struct pol_facts *f, const struct pol_grant
                                const struct pol_request *r)
 {
 	if (!g || (g->uid != f->uid && r->uid != f->uid))
-		return rule_refuse(ENOENT, "there is no such grant of %s", f->name);
+		return rule_refuse(ENOENT, "there is no such grant of %s; see `custos grants`",
+		                   f->name);
 	if (g->state != POL_ACTIVE)
 		return rule_refuse(ESTALE, "grant %llu is already %s", (unsigned long long)g->id,
 		                   pol_state_name(g->state));

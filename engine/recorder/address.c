@@ -56,7 +56,10 @@ static int read_credential(const char *path, char *out, size_t out_bytes, char *
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	int e = fd < 0 || fstat(fd, &st) ? -errno : 0;
 
-	if (e) {
+	if (e == -EACCES) {
+		snprintf(err, err_bytes, "credential file %s: %s; chown it to recorder_user", path,
+		         strerror(-e));
+	} else if (e) {
 		snprintf(err, err_bytes, "credential file %s: %s", path, strerror(-e));
 	} else if (st.st_mode & 077 || !S_ISREG(st.st_mode)) {
 		snprintf(err, err_bytes, "credential file %s may be read by others; chmod 0400 it",

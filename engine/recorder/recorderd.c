@@ -243,7 +243,14 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	int rc = 0;
-	if (!check) {
+	uid_t uid;
+	if (check && conf_uid(conf->recorder_user, &uid)) {
+		log_err("recorder_user \"%s\": no such user; create it or name another in %s",
+		        conf->recorder_user, conf->file);
+		rc = 1;
+	} else if (check) {
+		printf("%s is in order\n", conf->file);
+	} else {
 		daemon_prepare();
 		rc = become_recorder(conf) ? 1 : serve(conf);
 	}
