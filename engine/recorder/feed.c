@@ -42,17 +42,21 @@ static struct feed **slot_of(struct camera *c, bool import)
 }
 
 /*
- * Where an import must end. What is recorded can only be looked up once it is durable, and a live
- * frame may be dated a little before its arrival: the last seconds are nobody's to import.
+ * Where an import must end: what is recorded can only be looked up once it is durable, and a live
+ * frame may be dated a little before it arrives. So the last seconds are not to be had, nor what a
+ * slow disk still owes.
  */
 static int64_t import_horizon(const struct camera *c, int64_t now_ns)
 {
+	const struct intake *live = &c->live;
 	int64_t horizon = now_ns - IMPORT_MARGIN_NS;
-	int64_t durable = eng_stream_durable_ns(c->live.stream);
+	int64_t owed = eng_stream_durable_ns(live->stream);
 
-	if (c->live.run_open && durable < horizon)
-		horizon = durable == ENG_NO_TIME ? c->live.first_ns : durable;
-	return horizon;
+	if (live->run_end_ns <= owed)
+		return horizon;
+	if (owed < live->first_ns)
+		owed = live->first_ns;
+	return owed < horizon ? owed : horizon;
 }
 
 /* May this stream be taken now? One clear line in why. */
@@ -71,11 +75,16 @@ static int check(struct camera *c, int64_t start_ns, int64_t now_ns, char *why, 
 		snprintf(why, why_bytes, "has a source of its own; only --start is possible");
 		return -EINVAL;
 	}
-	if (start_ns >= now_ns || start_ns <= 0) {
-		snprintf(why, why_bytes, "cannot be given footage of the future; correct --start");
+	int64_t horizon = import_horizon(c, now_ns);
+	if (start_ns >= horizon || start_ns <= 0) {
+		snprintf(why, why_bytes,
+		         start_ns >= now_ns ? "cannot be given footage of the future; correct "
+		                              "--start"
+		                            : "is given old footage only, up to 10 s before now; "
+		                              "correct --start or try again later");
 		return -EINVAL;
 	}
-	int err = coverage_free(c, start_ns, now_ns, &c->import.limit_ns);
+	int err = coverage_free(c, start_ns, horizon, &c->import.limit_ns);
 	if (err == -EEXIST)
 		snprintf(why, why_bytes,
 		         "has recorded that time already; import only what is missing");

@@ -103,7 +103,7 @@ static bool is_import(const struct intake *in)
 static void too_far(struct intake *in)
 {
 	if (in->limit_ns >= clock_wall_ns() - 60 * NSEC_PER_SEC)
-		refuse(in, -EINVAL, "reaches into the future; give an earlier --start");
+		refuse(in, -EINVAL, "comes nearer than 10 s to now; give an earlier --start");
 	else
 		refuse(in, -EEXIST,
 		       "overlaps footage that is already recorded; import only what is missing");

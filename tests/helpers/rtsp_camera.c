@@ -1,7 +1,9 @@
 /*
  * rtsp_camera — plays files as cameras: a small RTSP server over libgstrtspserver for the tests.
  *
- *   rtsp_camera [--once] PORT NAME=FILE [NAME=FILE…]      PORT 0: any free one; prints "ready PORT"
+ *   rtsp_camera [--once] [--auth USER:PASSWORD] PORT NAME=FILE [NAME=FILE…]
+ *
+ * PORT 0: any free one; prints "ready PORT". --auth: nobody is served without it (basic).
  *
  * Each rtsp://127.0.0.1:PORT/NAME plays its file (MP4, Matroska or MPEG-TS with H.264, H.265, AAC,
  * G.711) at its own rate, shared by all clients, over and over; with --once to its end. A file is
@@ -192,6 +194,9 @@ static gboolean mount(GstRTSPServer *server, const char *spec)
 	GstRTSPMediaFactory *factory = gst_rtsp_media_factory_new();
 	gst_rtsp_media_factory_set_launch(factory, launch->str);
 	gst_rtsp_media_factory_set_shared(factory, TRUE);
+	gst_rtsp_media_factory_add_role(factory, "viewer", GST_RTSP_PERM_MEDIA_FACTORY_ACCESS,
+	                                G_TYPE_BOOLEAN, TRUE, GST_RTSP_PERM_MEDIA_FACTORY_CONSTRUCT,
+	                                G_TYPE_BOOLEAN, TRUE, NULL);
 	g_signal_connect(factory, "media-configure", G_CALLBACK(on_configure), film);
 	char *path = g_strdup_printf("/%.*s", (int)(eq - spec), spec);
 	GstRTSPMountPoints *mounts = gst_rtsp_server_get_mount_points(server);
@@ -202,21 +207,46 @@ static gboolean mount(GstRTSPServer *server, const char *spec)
 	return TRUE;
 }
 
+static void ask_password(GstRTSPServer *server, const char *user_password)
+{
+	GstRTSPAuth *auth = gst_rtsp_auth_new();
+	GstRTSPToken *token = gst_rtsp_token_new(GST_RTSP_TOKEN_MEDIA_FACTORY_ROLE, G_TYPE_STRING,
+	                                         "viewer", NULL);
+	char *basic = g_base64_encode((const guchar *)user_password, strlen(user_password));
+
+	gst_rtsp_auth_add_basic(auth, basic, token);
+	gst_rtsp_server_set_auth(server, auth);
+	g_free(basic);
+	gst_rtsp_token_unref(token);
+	g_object_unref(auth);
+}
+
 int main(int argc, char **argv)
 {
+	const char *auth = NULL;
+
 	gst_init(&argc, &argv);
 	if (argc > 1 && strcmp(argv[1], "--once") == 0) {
 		once = TRUE;
 		argc--;
 		argv++;
 	}
+	if (argc > 2 && strcmp(argv[1], "--auth") == 0) {
+		auth = argv[2];
+		argc -= 2;
+		argv += 2;
+	}
 	if (argc < 3) {
-		fputs("usage: rtsp_camera [--once] PORT NAME=FILE [NAME=FILE...]\n", stderr);
+		fputs("usage: rtsp_camera [--once] [--auth USER:PASSWORD] PORT NAME=FILE "
+		      "[NAME=FILE...]\n",
+		      stderr);
 		return 2;
 	}
 	GstRTSPServer *server = gst_rtsp_server_new();
 	gst_rtsp_server_set_address(server, "127.0.0.1");
 	gst_rtsp_server_set_service(server, argv[1]);
+	if (auth)
+		ask_password(server, auth);
 	for (int i = 2; i < argc; i++) {
 		if (mount(server, argv[i]))
 			continue;
