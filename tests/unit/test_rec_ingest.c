@@ -200,17 +200,40 @@ static void test_h264_aac(void **state)
 	}
 }
 
+/* x265 puts a SEI with all its settings into hvcC, more than a store holds:
+ * the setup has the parameter sets alone: one array each of VPS, SPS, PPS. */
+static void expect_sets_alone(const char *name, const struct eng_track *t)
+{
+	size_t at = 23;
+
+	rec_shell("[ $(ffprobe -v error -show_entries stream=extradata_size -of csv=p=0 %s/%s) "
+	          "-gt %d ]",
+	          dir, name, ENG_EXTRADATA_MAX);
+	assert_int_equal(t->extradata[22], 3);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_true(at + 5 <= t->extradata_bytes);
+		assert_int_equal(t->extradata[at] & 0x3f, NAL_HEVC_VPS + i);
+		assert_int_equal(t->extradata[at + 1] << 8 | t->extradata[at + 2], 1);
+		at += 5 + ((size_t)t->extradata[at + 3] << 8 | t->extradata[at + 4]);
+	}
+	assert_int_equal(at, t->extradata_bytes);
+}
+
 static void test_h265(void **state)
 {
-	struct result r;
+	static const char *const files[] = {"hevc.mkv", "hevc.mp4"};
 	(void)state;
-	ingest_file("hevc.mkv", &r);
-	assert_int_equal(r.reason, ENG_REASON_SOURCE_END);
-	assert_int_equal(r.setup.n_tracks, 1);
-	assert_int_equal(r.setup.track[0].width, 320);
-	assert_int_equal(r.setup.track[0].height, 240);
-	expect_video("hevc.mkv", "-bsf:v hevc_mp4toannexb", "hevc", &r);
-	result_free(&r);
+	for (size_t i = 0; i < ARRAY_LEN(files); i++) {
+		struct result r;
+		ingest_file(files[i], &r);
+		assert_int_equal(r.reason, ENG_REASON_SOURCE_END);
+		assert_int_equal(r.setup.n_tracks, 1);
+		assert_int_equal(r.setup.track[0].width, 320);
+		assert_int_equal(r.setup.track[0].height, 240);
+		expect_sets_alone(files[i], &r.setup.track[0]);
+		expect_video(files[i], "-bsf:v hevc_mp4toannexb", "hevc", &r);
+		result_free(&r);
+	}
 }
 
 static void test_g711(void **state)
@@ -319,7 +342,8 @@ static int setup(void **state)
 	          "ffmpeg -nostdin -v error -i f.mp4 -c copy f.mkv && "
 	          "ffmpeg -nostdin -v error -f lavfi -i testsrc2=size=320x240:rate=25:duration=3 "
 	          "-c:v libx265 -preset ultrafast -x265-params log-level=error:keyint=25 "
-	          "-pix_fmt yuv420p hevc.mkv && ffmpeg -nostdin -v error $v $a -ac 1 -ar 8000 "
+	          "-pix_fmt yuv420p hevc.mkv && ffmpeg -nostdin -v error -i hevc.mkv -c copy "
+	          "hevc.mp4 && ffmpeg -nostdin -v error $v $a -ac 1 -ar 8000 "
 	          "-c:v libx264 -preset ultrafast -g 25 -pix_fmt yuv420p -c:a pcm_alaw alaw.mkv",
 	          dir);
 	return 0;
