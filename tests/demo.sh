@@ -26,7 +26,7 @@ keep_hints() {
 	  runuser -u $(user ann)   -- find $MNT/$(user ann)
 	  runuser -u $(user dave)  -- \$C audit show
 	End it:
-	  kill ${PID[gate]} ${PID[recorderd]} ${PID[policyd]} ${PID[rtsp]}
+	  p="${PID[gate]} ${PID[recorderd]} ${PID[policyd]} ${PID[rtsp]}"; kill \$p; for i in \$p; do timeout 20 tail --pid=\$i -f /dev/null; done
 	  for u in rec pol gate $PEOPLE; do userdel ct$TAG-\$u; done; for g in store audit staff; do groupdel ct$TAG-\$g; done; rm -rf $T
 	E
 }
