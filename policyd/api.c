@@ -16,7 +16,10 @@
 #include "policyd/strv.h"
 
 enum who { PEOPLE, GATE, RECORDER, DAEMONS };
-enum { ALWAYS = 1 /* also answered when the log has failed or the clock is behind */ };
+enum {
+	ALWAYS = 1, /* also answered when the log has failed or the clock is behind */
+	ROOM = 2    /* begins something: refused when only the log's reserve is left */
+};
 
 static const struct operation {
 	const char *name;
@@ -28,7 +31,7 @@ static const struct operation {
         {"request",
          api_request,
          PEOPLE,
-         0,
+         ROOM,
          {"cameras", "from", "to", "reason", "until", "case", "chain", "subject", "assistant",
           "replaces"}},
         {"requests", api_requests, PEOPLE, 0, {"todo"}},
@@ -36,7 +39,7 @@ static const struct operation {
         {"approve",
          api_approve,
          PEOPLE,
-         0,
+         ROOM,
          {"request", "from", "to", "until", "cameras", "digest"}},
         {"reject", api_reject, PEOPLE, 0, {"request", "reason"}},
         {"withdraw", api_withdraw, PEOPLE, 0, {"request"}},
@@ -45,8 +48,8 @@ static const struct operation {
         {"revoke", api_revoke, PEOPLE, 0, {"grant", "reason"}},
         {"config.show", api_config_show, PEOPLE, 0, {NULL}},
         {"config.diff", api_config_diff, PEOPLE, 0, {NULL}},
-        {"config.apply", api_config_apply, PEOPLE, 0, {NULL}},
-        {"config.approve", api_config_approve, PEOPLE, 0, {"change"}},
+        {"config.apply", api_config_apply, PEOPLE, ROOM, {NULL}},
+        {"config.approve", api_config_approve, PEOPLE, ROOM, {"change"}},
         {"status", api_status, PEOPLE, ALWAYS, {NULL}},
         {"audit.check", api_audit_check, PEOPLE, ALWAYS, {NULL}},
         {"lease", api_lease, GATE, ALWAYS, {"gate", "incarnation", "have", "wait_ms", "head"}},
@@ -107,6 +110,14 @@ static void dispatch(struct call *c, const struct operation *op)
 		line_reply_error(c->conn, EAGAIN,
 		                 "refused: the clock is behind the last signed time; "
 		                 "set the clock");
+		return;
+	}
+	if ((op->flags & ROOM) && aud_low(p->log)) {
+		line_reply_error(
+		        c->conn, ENOSPC,
+		        "%s refused: the disk under state/policy is full and the audit log's "
+		        "reserve is kept for revocations; free space there",
+		        c->op);
 		return;
 	}
 	if (line_fields_only(c->conn, c->req, op->fields))
@@ -266,7 +277,9 @@ void call_refuse(struct call *c, const struct pol_verdict *v)
 	                   .result = (uint16_t)v->err};
 	int err = 0;
 
-	if (!aud_failed(c->p->log) && budget_take(c->p->budget, c->peer->uid, clock_boot_ns())) {
+	/* From the reserve one a window. */
+	if (!aud_failed(c->p->log) && budget_take(c->p->budget, c->peer->uid, clock_boot_ns(),
+	                                          aud_low(c->p->log) ? 1 : BUDGET_REFUSALS)) {
 		ev.payload =
 		        json_pack("{s:s, s:s, s:s, s:s}", "op", c->op, "code",
 		                  line_errno_name(v->err), "why", v->why, "who", c->facts.name);

@@ -24,19 +24,27 @@ static int whole(struct call *c, const char *key, int64_t max, int64_t *out)
 	return -EINVAL;
 }
 
-/* A head that may not be signed is evidence against its log: recorded, alarmed, not answered. */
+/* A head that may not be signed is evidence against its log: alarmed, recorded, not answered. It
+ * comes again with every poll and is said once. That ours cannot be written is no evidence. */
 static void head_refused(struct call *c, const char *origin, uint64_t groups, int err)
 {
 	struct pol_verdict v = {.err = -err};
 	struct event ev = {.op = AUD_OP_REFUSED, .peer = c->peer, .result = (uint16_t)-err};
+	bool evidence = err == -ESTALE || err == -EKEYREJECTED || err == -EPERM || err == -EINVAL;
+
+	if (!heads_news(c->p->heads, origin, err))
+		return;
 
 	snprintf(v.why, sizeof(v.why), "the head of log \"%.100s\" (%llu groups) %s", origin,
 	         (unsigned long long)groups,
 	         err == -ESTALE         ? "is smaller than one signed before: it was cut"
 	         : err == -EKEYREJECTED ? "has another root than the one signed: it was rewritten"
 	         : err == -EPERM        ? "belongs to another daemon"
-	                                : "could not be signed");
+	         : err == -EINVAL       ? "is malformed, or there are too many logs"
+	                                : "could not be signed: check the disk under state/policy");
 	log_err("ALARM: %s", v.why);
+	if (!evidence)
+		return;
 	ev.payload = json_pack("{s:s, s:s, s:s}", "op", c->op, "code", line_errno_name(-err), "why",
 	                       v.why);
 	if (event_commit(c->p, &ev))

@@ -62,7 +62,7 @@ void api_return(struct call *c)
 		return;
 	g = state_grant(c->p->state, c->grant);
 	v = rule_return(&c->facts, g, g ? state_request(c->p->state, g->request) : NULL);
-	if (v.err)
+	if (v.err || !g)
 		call_refuse(c, &v);
 	else
 		end_grant(c, g, AUD_OP_RETURN, NULL);
@@ -84,7 +84,7 @@ void api_revoke(struct call *c)
 		snprintf(v.why, sizeof(v.why),
 		         "a revocation says why, in 1 to 2000 bytes; give --reason");
 	}
-	if (v.err)
+	if (v.err || !g)
 		call_refuse(c, &v);
 	else
 		end_grant(c, g, AUD_OP_REVOKE_INTENT, reason);

@@ -37,10 +37,8 @@ static struct entry *find(struct pol_budget *b, uint32_t uid)
 
 		if (e->taken && e->uid == uid)
 			return e;
-		if (!e->taken)
-			oldest = e;
-		else if (!e->counted &&
-		         (!oldest || (oldest->taken && e->begin_ns < oldest->begin_ns)))
+		if (!e->taken ||
+		    (!e->counted && (!oldest || (oldest->taken && e->begin_ns < oldest->begin_ns))))
 			oldest = e;
 	}
 	if (oldest)
@@ -48,7 +46,7 @@ static struct entry *find(struct pol_budget *b, uint32_t uid)
 	return oldest;
 }
 
-bool budget_take(struct pol_budget *b, uint32_t uid, int64_t boot_ns)
+bool budget_take(struct pol_budget *b, uint32_t uid, int64_t boot_ns, uint32_t most)
 {
 	struct entry *e = find(b, uid);
 
@@ -57,7 +55,7 @@ bool budget_take(struct pol_budget *b, uint32_t uid, int64_t boot_ns)
 	if (!e->taken || (boot_ns - e->begin_ns >= BUDGET_WINDOW_NS && !e->counted)) {
 		*e = (struct entry){.uid = uid, .begin_ns = boot_ns, .taken = true};
 	}
-	if (e->used < BUDGET_REFUSALS) {
+	if (e->used < most) {
 		e->used++;
 		return true;
 	}

@@ -18,12 +18,14 @@ struct head {
 	uint64_t groups;
 	uint8_t root[32];
 	char *note;
+	int said; /* the refusal that is no news any more; 0 none */
 };
 struct pol_heads {
 	char *path;
 	const struct note_key *key;
 	struct head head[HEADS_MAX];
 	size_t n;
+	int said; /* of origins that have no entry */
 };
 
 static int load_one(struct pol_heads *h, const char *kind, const char *note, const char *vkey)
@@ -159,6 +161,7 @@ int heads_sign(struct pol_heads *h, enum head_kind kind, const char *origin, uin
 		return err;
 	free(d->note);
 	d->note = strdup(*note);
+	d->said = 0;
 	d->groups = groups;
 	memcpy(d->root, root, sizeof(d->root));
 	err = d->note ? save(h) : -ENOMEM;
@@ -167,4 +170,37 @@ int heads_sign(struct pol_heads *h, enum head_kind kind, const char *origin, uin
 		*note = NULL;
 	}
 	return err;
+}
+
+bool heads_seed(struct pol_heads *h, enum head_kind kind, const char *note)
+{
+	struct head *d, found = {.kind = (char)kind};
+	char vkey[NOTE_VKEY_MAX];
+	size_t bytes;
+
+	note_key_vkey(h->key, vkey);
+	if (note_verify(vkey, note, &bytes) ||
+	    note_checkpoint_parse(note, found.origin, sizeof(found.origin), &found.groups,
+	                          found.root) ||
+	    find(h, kind, found.origin, &d) || (d->note && d->groups >= found.groups))
+		return false;
+	found.note = strdup(note);
+	if (!found.note)
+		return false;
+	free(d->note);
+	*d = found;
+	return true;
+}
+
+bool heads_news(struct pol_heads *h, const char *origin, int err)
+{
+	int *said = &h->said;
+	bool news;
+
+	for (size_t i = 0; i < h->n; i++)
+		if (!strcmp(h->head[i].origin, origin))
+			said = &h->head[i].said;
+	news = *said != err;
+	*said = err;
+	return news;
 }

@@ -27,7 +27,7 @@ static _Thread_local struct parse_error {
 #define LIST(name)        CFG_STR_LIST(name, NULL, CFGF_NODEFAULT)
 #define NAMED(name, opts) CFG_SEC(name, opts, CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES)
 
-static PRINTF(1, 2) int bad(const char *format, ...)
+static PRINTF(1, 2) void complain(const char *format, ...)
 {
 	va_list ap;
 	int n = snprintf(parse_error.text, parse_error.bytes, "%s: ", parse_error.file);
@@ -36,8 +36,9 @@ static PRINTF(1, 2) int bad(const char *format, ...)
 	if (n >= 0 && (size_t)n < parse_error.bytes)
 		vsnprintf(parse_error.text + n, parse_error.bytes - (size_t)n, format, ap);
 	va_end(ap);
-	return -EINVAL;
 }
+/* Complains and is -EINVAL, which an analyzer sees of a macro only. */
+#define bad(...) (complain(__VA_ARGS__), -EINVAL)
 
 static int get_duration(cfg_t *sec, const char *what, const char *key, int64_t fallback,
                         int64_t *out)

@@ -39,6 +39,7 @@ struct policyd {
 	int64_t own_head_boot_ns; /* when our own head was last signed */
 	uint64_t own_head_groups;
 	int64_t coverage_backoff_boot_ns;
+	bool clock_save_failed; /* said */
 };
 
 /* Opens everything below state/policy as the daemon's user: key, log, state, projection; applies

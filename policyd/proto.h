@@ -1,9 +1,11 @@
+/* clang-format off */
 /*
  * proto.h — what is said over the daemons' sockets (framing: line.h). No code: the contract.
  *
  * Times on the wire are integers, UTC nanoseconds. "uid" of the caller is never a field: it is the
  * kernel's. Refusals: EACCES (no right), EINVAL (malformed), ENOENT, EEXIST, ESTALE (digest or state
- * has changed), EAGAIN (a part is missing now), EIO (log failed: everything is denied).
+ * has changed), EAGAIN (a part is missing now, or too many), ENOSPC (only the log's reserve is
+ * left: endings still go through), EIO (log failed: everything is denied).
  *
  * policy.sock — for people
  *   request   cameras:[..], from, to, reason, [until, case, chain, subject, assistant, replaces]
@@ -63,11 +65,13 @@
  *
  * Payloads of policyd's audit records (truth; the projection is rebuilt from them alone) are the
  * same objects: REQUEST as submitted for AUD_OP_REQUEST; {request, stage, digest, narrowed:{…}} for
- * APPROVE; GRANT for ACTIVATE; {grant, reason} for REVOKE_*; object = request number, grant = grant.
+ * APPROVE; GRANT and last_signer_uid for ACTIVATE; {grant, reason} for REVOKE_*; object = request
+ * number, grant = grant.
  */
+/* clang-format on */
 #ifndef CUSTOS_PROTO_H
 #define CUSTOS_PROTO_H
 #define PROTO_VERSION     1
-#define PROTO_LEASE_MS 5000
+#define PROTO_LEASE_MS    5000
 #define PROTO_WAIT_MAX_MS 2000
 #endif

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "policyd/api.h"
 #include "policyd/apiconfig.h"
@@ -95,6 +96,37 @@ static int open_projection(struct policyd *p)
 	return event_commit(p, &ev);
 }
 
+/* The signed heads of before, also from beside the logs: heads.json alone could be taken away, and
+ * a shorter log would then be signed as if nothing had been. */
+static int open_heads(struct policyd *p, const char *path, bool restarted)
+{
+	static const struct {
+		enum head_kind kind;
+		enum conf_path log;
+	} logs[] = {{HEAD_POLICY, CONF_LOG_POLICY},
+	            {HEAD_GATE, CONF_LOG_GATE},
+	            {HEAD_RECORDER, CONF_LOG_RECORD}};
+	bool missing = access(path, F_OK) != 0, newer = false;
+	struct event ev = {.op = AUD_OP_TAMPER};
+	char dir[PATH_MAX], file[PATH_MAX + 16], *note;
+
+	for (size_t i = 0; i < ARRAY_LEN(logs); i++) {
+		conf_path(p->conf, logs[i].log, dir, sizeof(dir));
+		snprintf(file, sizeof(file), "%s/checkpoint", dir);
+		if (file_read_all(file, 64 * KIB, &note, NULL))
+			continue; /* no log there yet; one that we may not read is none for us */
+		newer |= heads_seed(p->heads, logs[i].kind, note);
+		free(note);
+	}
+	if (!restarted || !newer)
+		return 0;
+	log_err("ALARM: %s %s; the heads that stand beside the logs are taken", path,
+	        missing ? "is missing" : "is older than checkpoints that were given away");
+	ev.payload = json_pack("{s:s, s:s}", "file", "heads.json", "what",
+	                       missing ? "missing" : "older than what was signed");
+	return event_commit(p, &ev);
+}
+
 static int first_policy(struct policyd *p, char *err, size_t err_bytes)
 {
 	struct pol_conf *conf;
@@ -161,6 +193,8 @@ int policyd_open(struct policyd *p, const struct conf *conf, struct note_key *ke
 		ret = budget_new(&p->budget);
 	if (!ret)
 		ret = open_projection(p);
+	if (!ret)
+		ret = open_heads(p, path, restarted);
 	if (!ret)
 		ret = first_policy(p, err, err_bytes);
 	if (!ret && !restarted) {
@@ -255,10 +289,11 @@ static void sign_own_head(struct policyd *p)
 	err = heads_sign(p->heads, HEAD_POLICY, aud_origin(p->log), head.groups, head.root, &note);
 	if (!err)
 		err = aud_checkpoint_store(p->log, note);
-	if (err)
-		log_err("ALARM: the head of policyd's own log could not be signed (%s)",
+	if (err && heads_news(p->heads, aud_origin(p->log), err))
+		log_err("ALARM: the head of policyd's own log could not be signed (%s); check the "
+		        "disk under state/policy",
 		        line_errno_name(-err));
-	else
+	if (!err)
 		p->own_head_groups = head.groups;
 	free(note);
 }
@@ -279,6 +314,15 @@ static void counted_refusals(struct policyd *p)
 	}
 }
 
+static void save_clock(struct policyd *p)
+{
+	bool failed = polclock_save(&p->clock, p->clock_path, p->key) != 0;
+
+	if (failed && !p->clock_save_failed)
+		log_warn("the signed time could not be written under state/policy; check the disk");
+	p->clock_save_failed = failed;
+}
+
 int64_t policyd_tick(struct policyd *p)
 {
 	int64_t next, n;
@@ -289,9 +333,7 @@ int64_t policyd_tick(struct policyd *p)
 		next = expire(p);
 		counted_refusals(p);
 		sign_own_head(p);
-		if (polclock_save(&p->clock, p->clock_path, p->key))
-			log_warn("the signed time could not be written under state/policy; check "
-			         "the disk");
+		save_clock(p);
 	}
 	n = lease_tick(p);
 	next = n < next ? n : next;

@@ -204,7 +204,7 @@ static int apply_activate(struct pol_state_all *s, const struct pol_event *ev, c
 	    (r->now.until_ns && g->what.until_ns != r->now.until_ns))
 		err = clash(why, wb, "grant %llu does not follow from its request",
 		            (unsigned long long)g->id);
-	more = err ? NULL : grown(s->grants, s->n_grants);
+	more = err || !r ? NULL : grown(s->grants, s->n_grants);
 	if (!more) {
 		grant_free(g);
 		return err ? err : -ENOMEM;

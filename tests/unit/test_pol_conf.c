@@ -173,15 +173,16 @@ static void refusals_are_budgeted(void **state)
 	(void)state;
 	assert_int_equal(budget_new(&b), 0);
 	for (int i = 0; i < 1000; i++)
-		recorded += budget_take(b, 7, i);
+		recorded += budget_take(b, 7, i, BUDGET_REFUSALS);
 	assert_int_equal(recorded, BUDGET_REFUSALS);
-	assert_true(budget_take(b, 8, 5)); /* others are not held back */
+	assert_true(budget_take(b, 8, 5, BUDGET_REFUSALS)); /* others are not held back */
 	assert_false(budget_due(b, BUDGET_WINDOW_NS - 1, &uid, &count));
 	assert_true(budget_due(b, BUDGET_WINDOW_NS, &uid, &count));
 	assert_int_equal(uid, 7);
 	assert_int_equal(count, 1000 - BUDGET_REFUSALS);
 	assert_false(budget_due(b, BUDGET_WINDOW_NS, &uid, &count));
-	assert_true(budget_take(b, 7, BUDGET_WINDOW_NS));
+	assert_true(budget_take(b, 7, BUDGET_WINDOW_NS, 1));
+	assert_false(budget_take(b, 7, BUDGET_WINDOW_NS, 1));
 	budget_free(b);
 }
 

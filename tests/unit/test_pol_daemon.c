@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -439,6 +440,63 @@ static void weakening_needs_two(void **state)
 	free(text);
 }
 
+/* Fills the log's current file beyond three quarters, and leaves no room for a further one. */
+static void fill_the_disk(const struct server *s)
+{
+	const struct aud_options opt = {.origin = POLICYD_ORIGIN};
+	struct aud_record r = {.op = AUD_OP_ALARM};
+	static char big[60000];
+	struct aud_log *log;
+	char dir[256], next[300], err[512];
+
+	conf_path(s->site.conf, CONF_LOG_POLICY, dir, sizeof(dir));
+	if (aud_open(dir, &opt, &log, err, sizeof(err)))
+		fail_msg("%s", err);
+	memset(big, 'b', sizeof(big));
+	for (int i = 0; i < 225; i++)
+		assert_int_equal(aud_append(log, &r, big, sizeof(big), NULL), 0);
+	aud_close(log);
+	snprintf(next, sizeof(next), "%s/next", dir);
+	(void)unlink(next);
+	assert_int_equal(mkdir(next, 0700), 0); /* no file can be made in its place */
+}
+
+static void the_reserve_is_for_endings(void **state)
+{
+	struct server *s = *state;
+	json_int_t grant, waiting;
+	json_t *reply;
+	char next[300];
+
+	NEEDS_ROOT();
+	grant = grant_to_ann(s);
+	reply = ask(s, ANN, request(-60, 600));
+	waiting = number(reply, "request");
+	json_decref(reply);
+	stop(s);
+	fill_the_disk(s);
+	start(s);
+	refused(s, ANN, request(-60, 600), "ENOSPC");
+	refused(s, HEAD, about("approve", "request", waiting), "ENOSPC");
+	refused(s, ADMIN, json_pack("{s:s}", "op", "config.apply"), "ENOSPC");
+	for (int i = 0; i < 30; i++) /* and refusals do not eat it up */
+		refused(s, EVE, about("show", "request", 1), "ENOENT");
+	reply = ask(s, MONITOR, about("revoke", "grant", grant));
+	assert_string_equal(json_string_value(json_object_get(reply, "state")), "revoked");
+	json_decref(reply);
+	reply = ask(s, ANN, about("withdraw", "request", waiting));
+	assert_string_equal(json_string_value(json_object_get(reply, "state")), "withdrawn");
+	json_decref(reply);
+	conf_path(s->site.conf, CONF_LOG_POLICY, next, sizeof(next) - 8);
+	strcat(next, "/next");
+	assert_int_equal(rmdir(next), 0);
+	for (bool ok = false; !ok;) { /* room again: found by itself */
+		reply = ask(s, ANN, request(-60, 600));
+		ok = json_is_true(json_object_get(reply, "ok"));
+		json_decref(reply);
+	}
+}
+
 /* ---- a recorder that answers, or does not ---- */
 
 struct recorder {
@@ -578,6 +636,7 @@ int main(void)
 	        cmocka_unit_test_setup_teardown(silent_gate_counts_when_its_lease_ends, setup,
 	                                        teardown),
 	        cmocka_unit_test_setup_teardown(weakening_needs_two, setup, teardown),
+	        cmocka_unit_test_setup_teardown(the_reserve_is_for_endings, setup, teardown),
 	        cmocka_unit_test_setup_teardown(coverage_refuses_empty_windows, setup, teardown),
 	        cmocka_unit_test_setup_teardown(snapshots_tell_what_to_keep, setup, teardown),
 	};

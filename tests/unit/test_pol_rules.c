@@ -593,6 +593,44 @@ static void replacing_voids_and_changed_chains_stop(void **state)
 	assert_int_equal(approve_as(fx, fx->s->requests[1], 3, POL_NO_UID, NULL, T0), ESTALE);
 }
 
+static int ask_again(struct fixture *fx, uint32_t uid, uint64_t replaces, int64_t now)
+{
+	struct pol_ask ask = {.what = {fx->cameras, T0, T0 + SEC, 0},
+	                      .reason = "x",
+	                      .chain = "internal",
+	                      .replaces = replaces};
+	const struct pol_chain *chain;
+	struct pol_facts f;
+	struct pol_verdict v;
+
+	pol_facts_fake(fx->s->conf, uid, &f);
+	v = rule_request(fx->s, &f, &ask, now, &chain);
+	facts_free(&f);
+	return v.err;
+}
+
+/* Neither waiting requests nor replaced or withdrawn ones let one person fill the log. */
+static void nobody_fills_the_log(void **state)
+{
+	struct fixture *fx = *state;
+	struct pol_request *r = NULL;
+
+	for (int i = 0; i < 300; i++) {
+		assert_int_equal(ask_again(fx, 5, r ? r->id : 0, T0 + i), 0);
+		if (r) /* as a replacement or a withdrawal leaves it */
+			r->state = POL_WITHDRAWN;
+		r = submit(fx, 5, POL_NO_UID, "internal");
+	}
+	assert_int_equal(ask_again(fx, 5, r->id, T0 + SEC), EAGAIN);
+	assert_int_equal(ask_again(fx, 5, 0, T0 + SEC), EAGAIN);
+	assert_int_equal(ask_again(fx, 2, 0, T0 + SEC), 0); /* others are not held back */
+	assert_int_equal(ask_again(fx, 5, 0, T0 + 86400 * SEC), 0);
+	for (int i = 0; i < 100; i++)
+		submit(fx, 2, POL_NO_UID, "internal");
+	assert_int_equal(ask_again(fx, 2, 0, T0 + SEC), EAGAIN);
+	assert_int_equal(ask_again(fx, 2, fx->s->n_requests, T0 + SEC), 0);
+}
+
 static void second_admin(void **state)
 {
 	struct fixture *fx = *state;
@@ -646,6 +684,7 @@ int main(void)
 	        cmocka_unit_test_setup_teardown(who_may_sign, setup, teardown),
 	        cmocka_unit_test_setup_teardown(failed_lookups_refuse, setup, teardown),
 	        cmocka_unit_test_setup_teardown(chains_for_a_subject, setup, teardown),
+	        cmocka_unit_test_setup_teardown(nobody_fills_the_log, setup, teardown),
 	        cmocka_unit_test_setup_teardown(replacing_voids_and_changed_chains_stop, setup,
 	                                        teardown),
 	        cmocka_unit_test_setup_teardown(second_admin, setup, teardown),

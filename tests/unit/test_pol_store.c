@@ -452,6 +452,58 @@ static void heads_only_grow(void **state)
 	pol_site_remove(&site);
 }
 
+static void write_checkpoint(const struct pol_site *site, enum conf_path log, const char *origin,
+                             uint64_t groups)
+{
+	uint8_t root[32] = {7};
+	char dir[256], path[300], body[512], *note;
+
+	conf_path(site->conf, log, dir, sizeof(dir));
+	assert_int_equal(dir_ensure_parents(dir), 0);
+	assert_int_equal(dir_ensure(dir, 0755, (uid_t)-1, (gid_t)-1), 0);
+	snprintf(path, sizeof(path), "%s/checkpoint", dir);
+	assert_int_equal(note_checkpoint_format(origin, groups, root, NULL, body, sizeof(body)), 0);
+	assert_int_equal(note_sign(site->key, body, &note), 0);
+	assert_int_equal(file_replace(path, note, strlen(note), 0644), 0);
+	free(note);
+}
+
+/* heads.json taken away, or an older one put back: what stands beside the logs is still known. */
+static void heads_are_known_from_beside_the_logs(void **state)
+{
+	uint8_t root[32] = {1};
+	struct pol_site site;
+	struct policyd p;
+	char path[256], *note;
+
+	(void)state;
+	pol_site_make(&site, policy);
+	open_policyd(&site, &p);
+	assert_int_equal(heads_sign(p.heads, HEAD_GATE, "custos.gate/main", 5, root, &note), 0);
+	free(note);
+	policyd_close(&p);
+	open_policyd(&site, &p);
+	assert_int_equal(count_op(&p, AUD_OP_TAMPER), 0);
+	policyd_close(&p);
+	write_checkpoint(&site, CONF_LOG_GATE, "custos.gate/main", 9); /* the file has 5 */
+	open_policyd(&site, &p);
+	assert_int_equal(count_op(&p, AUD_OP_TAMPER), 1);
+	assert_int_equal(heads_sign(p.heads, HEAD_GATE, "custos.gate/main", 8, root, &note),
+	                 -ESTALE);
+	assert_true(heads_news(p.heads, "custos.gate/main", -ESTALE));
+	assert_false(heads_news(p.heads, "custos.gate/main", -ESTALE));
+	assert_true(heads_news(p.heads, "custos.gate/main", -EIO));
+	policyd_close(&p);
+	snprintf(path, sizeof(path), "%s/state/policy/heads.json", site.dir);
+	assert_int_equal(unlink(path), 0);
+	open_policyd(&site, &p);
+	assert_int_equal(count_op(&p, AUD_OP_TAMPER), 2);
+	assert_int_equal(heads_sign(p.heads, HEAD_GATE, "custos.gate/main", 8, root, &note),
+	                 -ESTALE);
+	policyd_close(&p);
+	pol_site_remove(&site);
+}
+
 static void clock_never_goes_back(void **state)
 {
 	struct polclock c = {.base_ns = 1000 * NSEC_PER_SEC, .base_boot_ns = 50 * NSEC_PER_SEC};
@@ -482,6 +534,7 @@ int main(void)
 	        cmocka_unit_test(a_stalled_disk_is_waited_for),
 	        cmocka_unit_test(records_carry_the_wall_clock),
 	        cmocka_unit_test(heads_only_grow),
+	        cmocka_unit_test(heads_are_known_from_beside_the_logs),
 	        cmocka_unit_test(clock_never_goes_back),
 	};
 
