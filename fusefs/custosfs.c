@@ -157,13 +157,18 @@ static int start_threads(struct server *s)
 	        .invalidate = session_invalidate,
 	        .arg = s->session,
 	};
+	struct sweep_options sweep = {
+	        .fs = s->ref.fs,
+	        .invalidate = session_invalidate,
+	        .forget_name = session_forget_name,
+	        .arg = s->session,
+	};
 	char policy[PATH_MAX], gate[PATH_MAX];
 	int ret;
 
 	lease.socket = conf_path(s->conf, CONF_SOCK_POLICY, policy, sizeof(policy));
 	conf_path(s->conf, CONF_SOCK_GATE, gate, sizeof(gate));
-	if ((ret = sweep_start(s->ref.fs, session_invalidate, s->session, &s->sweep)) ||
-	    (ret = lease_start(&lease, &s->lease))) {
+	if ((ret = sweep_start(&sweep, &s->sweep)) || (ret = lease_start(&lease, &s->lease))) {
 		log_err("cannot start: %s", strerror(-ret));
 		return ret;
 	}

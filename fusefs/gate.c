@@ -123,6 +123,17 @@ struct grant *gate_find(struct gate *g, uid_t caller, const char *user, uint64_t
 	return found;
 }
 
+bool gate_knows(struct gate *g, const char *user)
+{
+	bool known = false;
+
+	pthread_rwlock_rdlock(&g->lock);
+	for (size_t i = 0; i < g->n && !known; i++)
+		known = !strcmp(g->grants[i]->user, user);
+	pthread_rwlock_unlock(&g->lock);
+	return known;
+}
+
 int gate_list(struct gate *g, uid_t caller, const char *user, struct grant ***out, size_t *n)
 {
 	*n = 0;

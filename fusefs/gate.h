@@ -55,6 +55,8 @@ int64_t gate_now_ns(struct gate *g);
 enum gate_verdict gate_check(struct gate *g, struct grant *grant, uid_t caller);
 /* The grant of that number that names `user` and `caller`, allowed now; a reference or NULL. */
 struct grant *gate_find(struct gate *g, uid_t caller, const char *user, uint64_t id);
+/* Is there any grant of that user in the list, allowed now or not? */
+bool gate_knows(struct gate *g, const char *user);
 /* All such grants, by number; malloc'ed array of references. -ENOMEM. */
 int gate_list(struct gate *g, uid_t caller, const char *user, struct grant ***out,
               size_t *n) MUST_CHECK;

@@ -235,6 +235,15 @@ void session_invalidate(void *session, uint64_t node)
 		log_warn("pages could not be invalidated: %s", strerror(-ret));
 }
 
+void session_forget_name(void *session, const char *name)
+{
+	struct session *s = session;
+	int ret = fuse_lowlevel_notify_inval_entry(s->se, FUSE_ROOT_ID, name, strlen(name));
+
+	if (ret && ret != -ENOENT)
+		log_warn("a name could not be forgotten: %s", strerror(-ret));
+}
+
 void session_free(struct session *s)
 {
 	if (!s)

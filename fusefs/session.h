@@ -22,6 +22,8 @@ int session_run(struct session *s) MUST_CHECK;
 void session_stop(struct session *s);
 /* Drops the kernel's pages of a node. Never from a FUSE handler. */
 void session_invalidate(void *session, uint64_t node);
+/* Asks the kernel to forget a name in MOUNT. Never from a FUSE handler. */
+void session_forget_name(void *session, const char *name);
 void session_free(struct session *s);
 /* Takes the mount away, lazily. Needs no session: any process of the user who mounted. */
 void session_unmount(const char *mount);

@@ -11,10 +11,15 @@
 #define FLUSH_NS  (20 * NSEC_PER_MSEC)
 #define EXPIRE_NS (200 * NSEC_PER_MSEC) /* less than what our lease ends before policyd's */
 
+/* So many names in MOUNT stay; beyond them those without a grant go, so many a second at least. */
+#define NAMES_KEPT    1024
+#define NAMES_AT_ONCE 512
+#define NAMES_ROUNDS  32
+
 struct sweep {
+	struct sweep_options opt;
 	struct fs *fs;
-	void (*invalidate)(void *arg, uint64_t node);
-	void *arg;
+	char names[NAMES_AT_ONCE][TREE_NAME_MAX]; /* the expirer's */
 	pthread_t flusher, expirer;
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
@@ -70,23 +75,38 @@ static void expire(struct sweep *s)
 			list[i]->covered_ns = 0;
 		pthread_mutex_unlock(&list[i]->lock);
 		if (old)
-			s->invalidate(s->arg, list[i]->node);
+			s->opt.invalidate(s->opt.arg, list[i]->node);
 		handle_put(s->fs->handles, list[i]);
 	}
 	free(list);
+}
+
+/* A shell loop over invented user names would fill our memory with nodes otherwise: the kernel lets
+ * go of them only when it runs short itself. Those with a grant stay (getcwd of their owners). */
+static void forget_names(struct sweep *s)
+{
+	size_t n = NAMES_AT_ONCE;
+
+	for (int round = 0; n == NAMES_AT_ONCE && round < NAMES_ROUNDS; round++) {
+		n = tree_surplus(s->fs->tree, NAMES_KEPT, s->names, NAMES_AT_ONCE);
+		for (size_t i = 0; i < n; i++)
+			if (!gate_knows(s->fs->gate, s->names[i]))
+				s->opt.forget_name(s->opt.arg, s->names[i]);
+	}
 }
 
 static void *expirer_main(void *arg)
 {
 	struct sweep *s = arg;
 
-	while (sleep_for(s, EXPIRE_NS))
+	while (sleep_for(s, EXPIRE_NS)) {
 		expire(s);
+		forget_names(s);
+	}
 	return NULL;
 }
 
-int sweep_start(struct fs *fs, void (*invalidate)(void *arg, uint64_t node), void *arg,
-                struct sweep **out)
+int sweep_start(const struct sweep_options *opt, struct sweep **out)
 {
 	struct sweep *s = calloc(1, sizeof(*s));
 	pthread_condattr_t attr;
@@ -94,9 +114,8 @@ int sweep_start(struct fs *fs, void (*invalidate)(void *arg, uint64_t node), voi
 
 	if (!s)
 		return -ENOMEM;
-	s->fs = fs;
-	s->invalidate = invalidate;
-	s->arg = arg;
+	s->opt = *opt;
+	s->fs = opt->fs;
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);

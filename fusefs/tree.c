@@ -20,7 +20,8 @@ struct tree {
 	pthread_mutex_t lock;
 	struct slot *slots;
 	uint32_t n_slots, free_head; /* free_head 0: none */
-	size_t n_nodes;
+	uint32_t hand;               /* where tree_surplus() goes on */
+	size_t n_nodes, n_users;
 	struct node *bucket[BUCKETS];
 	struct node root;
 };
@@ -114,6 +115,7 @@ static struct node *node_make(struct tree *t, const struct node *key, uint64_t i
 	n->next = t->bucket[ino % BUCKETS];
 	t->bucket[ino % BUCKETS] = n;
 	t->n_nodes++;
+	t->n_users += n->kind == NODE_USER;
 	return n;
 }
 
@@ -176,6 +178,7 @@ static void drop_if_unused(struct tree *t, struct node *n)
 	t->slots[i].next_free = t->free_head;
 	t->free_head = i;
 	t->n_nodes--;
+	t->n_users -= n->kind == NODE_USER;
 	node_free(n);
 }
 
@@ -201,6 +204,28 @@ void tree_forget(struct tree *t, uint64_t id, uint64_t lookups)
 		drop_if_unused(t, n);
 	}
 	pthread_mutex_unlock(&t->lock);
+}
+
+size_t tree_surplus(struct tree *t, size_t keep, char (*names)[TREE_NAME_MAX], size_t max)
+{
+	size_t n = 0;
+
+	pthread_mutex_lock(&t->lock);
+	if (t->n_users <= keep)
+		max = 0;
+	else if (t->n_users - keep < max)
+		max = t->n_users - keep;
+	for (uint32_t i = 0; i < t->n_slots && n < max; i++, t->hand++) {
+		const struct node *x;
+
+		if (t->hand < FIRST_SLOT || t->hand >= t->n_slots)
+			t->hand = FIRST_SLOT;
+		x = t->slots[t->hand].node;
+		if (x && x->kind == NODE_USER && strlen(x->user) < TREE_NAME_MAX)
+			strcpy(names[n++], x->user);
+	}
+	pthread_mutex_unlock(&t->lock);
+	return n;
 }
 
 size_t tree_count(struct tree *t)

@@ -54,6 +54,10 @@ struct node *tree_get(struct tree *t, uint64_t id);
 void tree_put(struct tree *t, struct node *n);
 void tree_forget(struct tree *t, uint64_t id, uint64_t lookups);
 size_t tree_count(struct tree *t);
+/* Anybody may ask for any name in MOUNT, and the kernel keeps each as long as it has memory. Names
+ * of NODE_USER nodes beyond `keep` of them, at most `max`, that the kernel should be asked to
+ * forget; every node has its turn. Returns how many. */
+size_t tree_surplus(struct tree *t, size_t keep, char (*names)[TREE_NAME_MAX], size_t max);
 
 /* ---- pure (tree_names.c) ---- */
 

@@ -413,6 +413,7 @@ static void mapped_pages_end_with_the_lease(void **state)
 {
 	struct peer *p = *state;
 	json_t *o = grant_json(7, 1000, "ann");
+	struct sweep_options opt = {.fs = p->fs, .invalidate = on_invalidate, .arg = p};
 	int64_t first, end;
 	struct sweep *sweep;
 	struct handle *h;
@@ -426,7 +427,7 @@ static void mapped_pages_end_with_the_lease(void **state)
 	first = h->covered_ns;
 	assert_int_equal(handle_cover(p->fs->handles, h, 4 * MIB, 4 * MIB + 1), 0);
 	assert_int_equal(h->covered_ns, first);
-	assert_int_equal(sweep_start(p->fs, on_invalidate, p, &sweep), 0);
+	assert_int_equal(sweep_start(&opt, &sweep), 0);
 	gate_lease_set(p->fs->gate, clock_boot_ns());
 	for (end = clock_boot_ns() + COVER_AGE_NS / 2; !atomic_load(&p->invalidated);)
 		assert_true(clock_boot_ns() < end);

@@ -196,6 +196,48 @@ static void paths(void **state)
 	grant_put(g);
 }
 
+/* Names that were only tried are offered for forgetting, every one in its turn, and no others. */
+static void surplus_names(void **state)
+{
+	enum { KEEP = 100, ALL = 350 };
+	char name[TREE_NAME_MAX], (*out)[TREE_NAME_MAX] = calloc(ALL, sizeof(*out));
+	struct grant *g = make_grant(7, 1000, "ann");
+	struct node key = {.kind = NODE_USER, .user = name}, *n;
+	uint64_t id[ALL];
+	bool seen[ALL] = {false};
+	struct tree *t;
+
+	(void)state;
+	assert_int_equal(tree_new(&t), 0);
+	for (int i = 0; i < ALL; i++) {
+		snprintf(name, sizeof(name), "u%d", i);
+		assert_int_equal(tree_surplus(t, KEEP, out, 1), i > KEEP);
+		assert_int_equal(tree_intern(t, &key, &n), 0);
+		id[i] = n->id;
+		tree_put(t, n);
+	}
+	key = (struct node){.kind = NODE_GRANT, .user = name, .grant = g};
+	assert_int_equal(tree_intern(t, &key, &n), 0);
+	for (int round = 0; round < 4; round++) {
+		size_t got = tree_surplus(t, KEEP, out, 100);
+
+		assert_int_equal(got, 100);
+		for (size_t i = 0; i < got; i++)
+			seen[atoi(out[i] + 1)] = true;
+	}
+	for (int i = 0; i < ALL; i++)
+		assert_true(seen[i]);
+	for (int i = 0; i < ALL; i++)
+		tree_forget(t, id[i], 1);
+	assert_int_equal(tree_surplus(t, 0, out, ALL), 0);
+	tree_forget(t, n->id, 1);
+	tree_put(t, n);
+	assert_int_equal(tree_count(t), 0);
+	tree_free(t);
+	grant_put(g);
+	free(out);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -205,6 +247,7 @@ int main(void)
 	        cmocka_unit_test(forgotten_ids_stay_forgotten),
 	        cmocka_unit_test(counts_hold_under_random_use),
 	        cmocka_unit_test(paths),
+	        cmocka_unit_test(surplus_names),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
