@@ -132,6 +132,7 @@ char *policy_weakens(const struct pol_conf *from, const struct pol_conf *to)
 /* ---- line difference ---- */
 
 #define WALK_LINES_MAX 2000
+#define CONTEXT_LINES  3
 
 struct lines {
 	char *copy, **line;
@@ -163,8 +164,27 @@ static int split(const char *text, struct lines *out)
 	return 0;
 }
 
-/* Longest common subsequence of what lies between the common beginning and the common end. */
-static int walk(FILE *f, char **a, size_t n, char **b, size_t m)
+/* Lines that did not change, between two changes: all of a few, else those next to the changes.
+ * `line` is the number of the first one in the new file. Returns how many there are. */
+static size_t same(FILE *f, char **a, size_t n, char **b, size_t m, size_t line)
+{
+	size_t run = 0;
+
+	while (run < n && run < m && !strcmp(a[run], b[run]))
+		run++;
+	for (size_t i = 0; i < run; i++) {
+		if (run > 2 * CONTEXT_LINES + 1 && i == CONTEXT_LINES) {
+			i = run - CONTEXT_LINES;
+			fprintf(f, "@@ from line %zu @@\n", line + i);
+		}
+		fprintf(f, "  %s\n", a[i]);
+	}
+	return run;
+}
+
+/* Longest common subsequence of what lies between the common beginning and the common end; `line`
+ * is the number of the first line. */
+static int walk(FILE *f, char **a, size_t n, char **b, size_t m, size_t line)
 {
 	uint16_t *t;
 	size_t i = 0, j = 0;
@@ -190,8 +210,10 @@ static int walk(FILE *f, char **a, size_t n, char **b, size_t m)
 		}
 	while (i < n || j < m) {
 		if (i < n && j < m && !strcmp(a[i], b[j])) {
-			fprintf(f, "  %s\n", a[i++]);
-			j++;
+			size_t run = same(f, a + i, n - i, b + j, m - j, line + j);
+
+			i += run;
+			j += run;
 		} else if (i < n &&
 		           (j == m || t[(i + 1) * (m + 1) + j] >= t[i * (m + 1) + j + 1])) {
 			fprintf(f, "- %s\n", a[i++]);
@@ -218,7 +240,8 @@ char *policy_diff(const char *from, const char *to)
 		       !strcmp(a.line[a.n - 1 - tail], b.line[b.n - 1 - tail]))
 			tail++;
 		fprintf(f, "@@ from line %zu @@\n", head + 1);
-		ok = !walk(f, a.line + head, a.n - head - tail, b.line + head, b.n - head - tail);
+		ok = !walk(f, a.line + head, a.n - head - tail, b.line + head, b.n - head - tail,
+		           head + 1);
 	}
 	free(a.copy);
 	free(a.line);

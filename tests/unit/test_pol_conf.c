@@ -162,6 +162,12 @@ static void differences_read_well(void **state)
 	d = policy_diff("a\nb\nc\n", "b\nq\nc\nz\n");
 	assert_string_equal(d, "@@ from line 1 @@\n- a\n  b\n+ q\n  c\n+ z\n");
 	free(d);
+	/* of many unchanged lines only those next to the changes */
+	d = policy_diff("x\n1\n2\n3\n4\n5\n6\n7\n8\n9\n", "1\n2\n3\n4\n5\n6\n7\n8\n9\ny\n");
+	assert_string_equal(d,
+	                    "@@ from line 1 @@\n- x\n  1\n  2\n  3\n@@ from line 7 @@\n  7\n  8\n  "
+	                    "9\n+ y\n");
+	free(d);
 }
 
 static void refusals_are_budgeted(void **state)
