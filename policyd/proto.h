@@ -53,7 +53,8 @@
  *
  * recorder.sock
  *   status    → cameras:[{camera,state,source,last,rate_bps,frames,restarts,cause,durable}…],
- *               stores:[{name,path,…eng_stats…}…], store: its first, clock:{synced,error_us}, alarms:[line…]
+ *               stores:[{name,path,…eng_stats…}…], store: the first of them,
+ *               clock:{synced,error_us}, alarms:[line…]
  *   ls        [camera, from, to, gaps:bool] → runs:[{camera,from,to,start_reason,end_reason,
  *               imported,clock_synced,codecs:[..]}…]  and gaps:[{camera,from,to|null,cause}…]
  *   feed      camera, [start], [name] + a passed descriptor; answered when the stream has ended and
