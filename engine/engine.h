@@ -199,8 +199,9 @@ struct eng_stats {
 	uint64_t overruns;         /* times it passed flush_ns */
 	uint64_t write_errors;
 	uint64_t epoch;
-	int64_t oldest_ns; /* oldest footage, ENG_NO_TIME when none */
-	bool store_full;   /* nothing removable */
+	int64_t oldest_ns;        /* oldest footage, ENG_NO_TIME when none */
+	bool store_full;          /* nothing removable */
+	unsigned streams_waiting; /* for a segment to be prepared: delayed, not lost */
 };
 void eng_writer_stats(const struct eng_writer *w, struct eng_stats *out);
 /* The stream's last durable instant (end of its last committed chunk), or ENG_NO_TIME. */

@@ -61,6 +61,17 @@ static uint64_t next_segment(struct eng_writer *w)
 	return UINT64_MAX;
 }
 
+/* Opening it has to wait: a RAW one is found again by its state, a recycled one by this list, where
+ * taking it out has left room. */
+static void put_back(struct eng_writer *w)
+{
+	uint64_t n = w->pre.number;
+
+	if (w->entries[n].state == FMT_STATE_RECYCLED)
+		w->recycled[w->n_recycled++] = (struct recycled){
+		        .number = n, .flush_no = w->flush.done, .boot_ns = w->now_boot_ns};
+}
+
 static void finish(struct eng_writer *w, enum fmt_state state)
 {
 	struct prewrite *p = &w->pre;
@@ -127,8 +138,12 @@ void prewrite_poll(struct eng_writer *w)
 	if (p->number == UINT64_MAX)
 		return;
 	p->at = 0;
-	p->active = true;
 	int err = writer_open_segment(w, p->number, &p->fd, &p->file);
+	if (err && writer_short_of(w, err)) {
+		put_back(w);
+		return;
+	}
+	p->active = true;
 	if (err) {
 		p->fd = p->file = -1;
 		writer_failed(w, err, "cannot be opened, retired", p->number);

@@ -12,9 +12,11 @@
  *   READY       -        -                      -        READY
  *   SEALED      -        -                      -        SEALED
  *   RETIRED     -        walked for the highest -        RETIRED
- *                        sequence only
+ *                        sequence only; skipped
+ *                        ones as above on EIO
  *   RECYCLED    -        -                      -        RECYCLED: 2 s, zeros, READY
- *   OPEN        unreadable (EIO)                -        RETIRED as far as published, alarm
+ *   OPEN        unreadable (EIO)                -        RETIRED as far as published, alarm;
+ *                                                        numbers it may hold are skipped
  *   OPEN        bad, other stream or generation:
  *                 nothing was published                  RECYCLED, next generation
  *                 something was                          RETIRED as far as published, alarm
@@ -112,6 +114,13 @@ static void retire(struct eng_writer *w, uint64_t n, const struct fmt_catalog_en
 	             why, e->committed_bytes);
 }
 
+/* What cannot be read now may come back: it can hold a number for each of its blocks. Only the
+ * writer's own copy learns of them. */
+static void skip_numbers(struct eng_writer *w, uint64_t n)
+{
+	w->entries[n].last_sequence += w->sb.segment_bytes / FMT_BLOCK;
+}
+
 static int recycle(struct eng_writer *w, uint64_t n, uint64_t generation)
 {
 	struct fmt_catalog_entry e = {
@@ -159,6 +168,8 @@ static int look_into(struct eng_writer *w, uint64_t n, const struct fmt_catalog_
 	bool torn = !e->generation;
 	int err = segout_adopt(w, n, &none, &blank, &l.g);
 
+	if (err && writer_short_of(w, err))
+		return err; /* not the segment's fault: nothing is started with half of the store */
 	if (err) {
 		retire(w, n, e, "cannot be opened");
 		return 0;
@@ -173,6 +184,7 @@ static int look_into(struct eng_writer *w, uint64_t n, const struct fmt_catalog_
 	segout_free(w, l.g);
 	if (err && err != -EUCLEAN) {
 		retire(w, n, e, "cannot be read");
+		skip_numbers(w, n);
 		return 0;
 	}
 	if (e->committed_bytes) {
@@ -205,10 +217,13 @@ static void look_retired(struct eng_writer *w, uint64_t n, int fd)
 	struct fmt_catalog_entry *e = &w->entries[n];
 	struct highest h = {.sequence = e->last_sequence};
 	struct segment_walk walk;
+	int err;
 
 	memcpy(h.stream, e->stream, sizeof(h.stream));
-	if (!segment_walk(fd, &w->sb, n, 0, look_highest, &h, &walk))
-		e->last_sequence = h.sequence;
+	err = segment_walk(fd, &w->sb, n, 0, look_highest, &h, &walk);
+	e->last_sequence = h.sequence;
+	if (err && err != -EUCLEAN)
+		skip_numbers(w, n);
 }
 
 static int recover_segment(struct eng_writer *w, uint64_t n)
@@ -228,6 +243,8 @@ static int recover_segment(struct eng_writer *w, uint64_t n)
 		return 0;
 	fmt_segment_path(n, path);
 	fd = openat(w->dirfd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0 && writer_short_of(w, -errno))
+		return -errno;
 	if (fd < 0) {
 		if (e.state == FMT_STATE_OPEN)
 			retire(w, n, &e, "its file cannot be opened");

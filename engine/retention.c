@@ -1,10 +1,10 @@
 /*
  * retention.c — what may go, and in which order.
  *
- * A sealed segment's age is that of its newest frame, measured on the retention clock: it advances
- * with boot time and takes the wall clock's word only while that is synchronised, so a clock set
- * forward by mistake ages nothing. Imported footage counts like other footage of its camera: by its
- * own frame times and under the camera's ages.
+ * The age of a sealed segment, or of a retired one with footage in it, is that of its newest frame,
+ * measured on the retention clock: it advances with boot time and takes the wall clock's word only
+ * while that is synchronised, so a clock set forward by mistake ages nothing. Imported footage
+ * counts like other footage of its camera: by its own frame times and under the camera's ages.
  *
  *   camera not in the table, or no table     stays
  *   a keep window touches it                 stays
@@ -45,22 +45,40 @@ void retention_tick_clock(struct eng_writer *w)
 	w->age_boot_ns = boot ? boot : 1;
 }
 
+static int by_stream(const void *a, const void *b)
+{
+	return memcmp(a, b, ENG_UUID_BYTES);
+}
+
+static void copy_rules(struct retention *to, const struct eng_retention *r,
+                       const uint8_t store[ENG_UUID_BYTES])
+{
+	to->least_age_ns = INT64_MAX;
+	for (size_t i = 0; i < r->n_cameras; i++) {
+		const struct eng_camera_ages *c = &r->cameras[i];
+		int64_t least = c->max_age_ns && c->max_age_ns < c->min_age_ns ? c->max_age_ns
+		                                                               : c->min_age_ns;
+		for (unsigned k = 0; k < 2; k++) {
+			to->rules[2 * i + k].ages = *c;
+			fmt_stream_uuid(store, c->camera, k, to->rules[2 * i + k].stream);
+		}
+		if (least < to->least_age_ns)
+			to->least_age_ns = least;
+	}
+	qsort(to->rules, 2 * r->n_cameras, sizeof(*to->rules), by_stream);
+}
+
 static int copy_table(struct retention *to, const struct eng_retention *r,
                       const uint8_t store[ENG_UUID_BYTES])
 {
-	to->cameras = calloc(r->n_cameras + 1, sizeof(*to->cameras));
+	to->rules = calloc(2 * r->n_cameras + 1, sizeof(*to->rules));
 	to->keeps = calloc(r->n_keeps + 1, sizeof(*to->keeps));
-	to->camera_ids = calloc(r->n_cameras + 1, sizeof(*to->camera_ids));
 	to->keep_ids = calloc(r->n_keeps + 1, sizeof(*to->keep_ids));
-	if (!to->cameras || !to->keeps || !to->camera_ids || !to->keep_ids)
+	if (!to->rules || !to->keeps || !to->keep_ids)
 		return -ENOMEM;
 	to->n_cameras = r->n_cameras;
 	to->n_keeps = r->n_keeps;
-	for (size_t i = 0; i < r->n_cameras; i++) {
-		to->cameras[i] = r->cameras[i];
-		fmt_stream_uuid(store, r->cameras[i].camera, false, to->camera_ids[i].live);
-		fmt_stream_uuid(store, r->cameras[i].camera, true, to->camera_ids[i].imported);
-	}
+	copy_rules(to, r, store);
 	for (size_t i = 0; i < r->n_keeps; i++) {
 		to->keeps[i] = r->keeps[i];
 		fmt_stream_uuid(store, r->keeps[i].camera, false, to->keep_ids[i].live);
@@ -71,9 +89,8 @@ static int copy_table(struct retention *to, const struct eng_retention *r,
 
 static void free_table(struct retention *r)
 {
-	free(r->cameras);
+	free(r->rules);
 	free(r->keeps);
-	free(r->camera_ids);
 	free(r->keep_ids);
 	*r = (struct retention){0};
 }
@@ -134,32 +151,34 @@ static bool kept(const struct retention *r, const struct fmt_catalog_entry *e)
 	return false;
 }
 
-/* The rule that lets the segment go, or NULL. */
+/* The rule that lets the segment go, or NULL. A retired segment goes like a sealed one: what is in
+ * it must not outlive max_age because a disk once failed. Zeroing decides whether it is used again;
+ * if that fails it stays RETIRED, empty. */
 static const char *rule_for(const struct eng_writer *w, const struct fmt_catalog_entry *e,
                             bool for_space, const struct eng_camera_ages **camera)
 {
 	const struct retention *r = &w->ret;
-	int64_t age;
+	const struct camera_rule *rule;
+	bool empty = e->end_ns == ENG_NO_TIME; /* only ends of runs in it */
+	int64_t age = empty ? 0 : w->age_wall_ns - e->end_ns;
 
-	if (e->state != FMT_STATE_SEALED)
+	if (e->state != FMT_STATE_SEALED && (e->state != FMT_STATE_RETIRED || empty))
 		return NULL;
-	for (size_t i = 0; i < r->n_cameras; i++) {
-		const struct eng_camera_ages *c = &r->cameras[i];
-		if (!id_is(&r->camera_ids[i], e->stream))
-			continue;
-		*camera = c;
-		/* Only ends of runs in it: no footage, nothing to keep; it goes when space is
-		 * needed. */
-		if (e->end_ns == ENG_NO_TIME)
-			return for_space ? "empty" : NULL;
-		if (kept(r, e))
-			return NULL;
-		age = w->age_wall_ns - e->end_ns;
-		if (c->max_age_ns && age > c->max_age_ns)
-			return "max_age";
-		return for_space && age > c->min_age_ns ? "space" : NULL;
-	}
-	return NULL;
+	/* Most segments of a large store end here, without a search. */
+	if (!empty && age <= r->least_age_ns)
+		return NULL;
+	rule = bsearch(e->stream, r->rules, 2 * r->n_cameras, sizeof(*r->rules), by_stream);
+	if (!rule)
+		return NULL;
+	*camera = &rule->ages;
+	/* No footage, nothing to keep; it goes when space is needed. */
+	if (empty)
+		return for_space ? "empty" : NULL;
+	if (kept(r, e))
+		return NULL;
+	if (rule->ages.max_age_ns && age > rule->ages.max_age_ns)
+		return "max_age";
+	return for_space && age > rule->ages.min_age_ns ? "space" : NULL;
 }
 
 static bool remove_segment(struct eng_writer *w, uint64_t n, const struct eng_camera_ages *camera,

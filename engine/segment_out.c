@@ -30,19 +30,22 @@ static uint64_t find_ready(struct eng_writer *w)
 	return UINT64_MAX;
 }
 
-static struct segout *segout_new(struct eng_writer *w, uint64_t number)
+static int segout_new(struct eng_writer *w, uint64_t number, struct segout **out)
 {
 	struct segout *g = calloc(1, sizeof(*g));
+	int err;
 
 	if (!g)
-		return NULL;
+		return -ENOMEM;
 	g->number = number;
 	g->touched_boot_ns = w->now_boot_ns;
-	if (writer_open_segment(w, number, &g->fd, &g->file)) {
+	err = writer_open_segment(w, number, &g->fd, &g->file);
+	if (err) {
 		free(g);
-		return NULL;
+		return err;
 	}
-	return g;
+	*out = g;
+	return 0;
 }
 
 static void link_segment(struct eng_writer *w, struct segout *g)
@@ -57,17 +60,21 @@ int segout_open(struct eng_writer *w, struct eng_stream *s, const struct eng_set
 	uint64_t n = find_ready(w);
 	uint8_t block[FMT_BLOCK];
 	struct segout *g;
+	int err;
 
 	if (n == UINT64_MAX)
 		return -EAGAIN;
-	g = segout_new(w, n);
-	if (!g) {
+	err = segout_new(w, n, &g);
+	if (err && writer_short_of(w, err))
+		return -EAGAIN;
+	if (err) {
 		struct fmt_catalog_entry bad = w->entries[n];
 		bad.state = FMT_STATE_RETIRED;
 		writer_put(w, n, &bad);
-		writer_failed(w, -EIO, "cannot be opened, retired", n);
+		writer_failed(w, err, "cannot be opened, retired", n);
 		return -EAGAIN;
 	}
+	w->short_alarmed = false;
 	memcpy(g->stream, s->uuid, sizeof(g->stream));
 	g->hdr = (struct fmt_segment){.number = n,
 	                              .generation = w->entries[n].generation,
@@ -102,10 +109,11 @@ int segout_open(struct eng_writer *w, struct eng_stream *s, const struct eng_set
 int segout_adopt(struct eng_writer *w, uint64_t number, const struct fmt_segment *hdr,
                  const struct fmt_catalog_entry *e, struct segout **out)
 {
-	struct segout *g = segout_new(w, number);
+	struct segout *g;
+	int err = segout_new(w, number, &g);
 
-	if (!g)
-		return -EIO;
+	if (err)
+		return err;
 	g->hdr = *hdr;
 	memcpy(g->stream, hdr->stream, sizeof(g->stream));
 	g->entry = *e;

@@ -55,6 +55,7 @@
 #define MEMORY_MIN       (4 * MIB)
 #define LOCK_TRIES       100 /* times 10 ms */
 #define CLOSE_TIMEOUT_NS (30 * NSEC_PER_SEC)
+#define LATE_ALARM_NS    (60 * NSEC_PER_SEC)
 
 static int64_t real_wall(void *arg)
 {
@@ -133,6 +134,17 @@ int writer_open_segment(struct eng_writer *w, uint64_t number, int *fd, int *fil
 	if (err)
 		close(*fd);
 	return err;
+}
+
+bool writer_short_of(struct eng_writer *w, int err)
+{
+	if (err != -EMFILE && err != -ENFILE && err != -ENOMEM)
+		return false;
+	if (!w->short_alarmed)
+		writer_alarm(w, "%s: a segment cannot be opened: %s; raise the limit (LimitNOFILE)",
+		             w->dir, strerror(-err));
+	w->short_alarmed = true;
+	return true;
 }
 
 void writer_close_segment(struct eng_writer *w, int fd, int file)
@@ -391,6 +403,24 @@ static void close_by_age(struct eng_writer *w)
 	}
 }
 
+/* One alarm a minute, however often a slow disk is late. */
+static void alarm_late(struct eng_writer *w, bool late)
+{
+	w->late.times += late && !w->late.now;
+	w->late.now = late;
+	if (late && w->stats.loss_bound_ns > w->late.worst_ns)
+		w->late.worst_ns = w->stats.loss_bound_ns;
+	if (!w->late.times ||
+	    (w->late.alarm_boot_ns && w->now_boot_ns - w->late.alarm_boot_ns < LATE_ALARM_NS))
+		return;
+	writer_alarm(w,
+	             "%s: loss bound overrun, %u times: oldest frame not durable was %lld ms old",
+	             w->dir, w->late.times, (long long)(w->late.worst_ns / NSEC_PER_MSEC));
+	w->late.times = 0;
+	w->late.worst_ns = 0;
+	w->late.alarm_boot_ns = w->now_boot_ns;
+}
+
 static void watch_loss_bound(struct eng_writer *w)
 {
 	bool late = false;
@@ -409,10 +439,7 @@ static void watch_loss_bound(struct eng_writer *w)
 	}
 	if (w->stats.loss_bound_ns > w->stats.loss_bound_max_ns)
 		w->stats.loss_bound_max_ns = w->stats.loss_bound_ns;
-	if (late && !w->late)
-		writer_alarm(w, "%s: loss bound overrun: oldest frame not durable is %lld ms old",
-		             w->dir, (long long)(w->stats.loss_bound_ns / NSEC_PER_MSEC));
-	w->late = late;
+	alarm_late(w, late);
 }
 
 static void tick(struct eng_writer *w)
@@ -460,7 +487,9 @@ int64_t eng_poll(struct eng_writer *w)
 	watch_loss_bound(w);
 	if (w->full && !w->full_alarmed) {
 		w->full_alarmed = true;
-		writer_alarm(w, "%s: the store is full and retention allows no removal", w->dir);
+		writer_alarm(w, "%s: the store is full and %s", w->dir,
+		             w->keep_alarmed ? "removals cannot be logged, so none is made"
+		                             : "retention allows no removal");
 	}
 	tell_alarms(w);
 	return w->dead ? w->dead : next_wake(w);
@@ -548,6 +577,7 @@ void eng_writer_stats(const struct eng_writer *w, struct eng_stats *out)
 	out->memory_used_bytes = (uint64_t)w->arena.used * ARENA_BLOCK;
 	out->epoch = w->epoch;
 	out->store_full = w->full;
+	out->streams_waiting = w->waiting;
 	out->oldest_ns = ENG_NO_TIME;
 	for (uint64_t n = 0; n < w->sb.segment_count; n++) {
 		const struct fmt_catalog_entry *e = &w->entries[n];

@@ -187,13 +187,18 @@ int stream_add_run_end(struct eng_stream *s, enum eng_reason reason) MUST_CHECK;
 struct keep_uuid {
 	uint8_t live[ENG_UUID_BYTES], imported[ENG_UUID_BYTES];
 };
+struct camera_rule {
+	uint8_t stream[ENG_UUID_BYTES];
+	struct eng_camera_ages ages;
+};
 struct retention {
 	bool set;
 	uint64_t number;
 	size_t n_cameras, n_keeps;
-	struct eng_camera_ages *cameras;
 	struct eng_keep *keeps;
-	struct keep_uuid *camera_ids, *keep_ids;
+	struct keep_uuid *keep_ids;
+	struct camera_rule *rules; /* two a camera, sorted by stream */
+	int64_t least_age_ns;      /* nothing younger goes, whatever the camera */
 };
 struct recycled {
 	uint64_t number, flush_no; /* flush that must be done before zeros may go in */
@@ -243,7 +248,13 @@ struct eng_writer {
 	int64_t now_boot_ns, tick_boot_ns;
 	unsigned waiting;
 	bool force; /* sync: flush at once */
-	bool full, full_alarmed, late, keep_alarmed;
+	bool full, full_alarmed, keep_alarmed, short_alarmed, wait_alarmed;
+	int64_t waiting_since_boot_ns; /* some stream waits for a READY segment; 0 none does */
+	struct {
+		bool now;
+		unsigned times; /* since the last alarm */
+		int64_t worst_ns, alarm_boot_ns;
+	} late;
 	int dead;                   /* -errno once the store cannot be written any more */
 	unsigned failures;          /* in a row */
 	struct chunk *memory_waits; /* the one chunk that may build first */
@@ -259,8 +270,11 @@ void writer_alarm(struct eng_writer *w, const char *format, ...) PRINTF(2, 3);
 void writer_submit(struct eng_writer *w, struct device_op *op);
 void writer_put(struct eng_writer *w, uint64_t segment, const struct fmt_catalog_entry *e);
 int writer_open_segment(struct eng_writer *w, uint64_t number, int *fd, int *file) MUST_CHECK;
+/* Our own shortage (descriptors, memory), no verdict on the disk: try again later. Alarms once. */
+bool writer_short_of(struct eng_writer *w, int err);
 void writer_close_segment(struct eng_writer *w, int fd, int file);
-/* A device error on the way: counts, and gives the store up after too many in a row. */
+/* A device error on the way: counts, and gives the store up after too many in a row.
+ * segment UINT64_MAX: of none in particular. */
 void writer_failed(struct eng_writer *w, int err, const char *what, uint64_t segment);
 void writer_place(struct eng_writer *w);
 void writer_redo(struct eng_writer *w);

@@ -32,7 +32,11 @@ void writer_submit(struct eng_writer *w, struct device_op *op)
 void writer_failed(struct eng_writer *w, int err, const char *what, uint64_t segment)
 {
 	w->stats.write_errors++;
-	writer_alarm(w, "segment %llu: %s: %s", (unsigned long long)segment, what, strerror(-err));
+	if (segment == UINT64_MAX)
+		writer_alarm(w, "%s: %s: %s", w->dir, what, strerror(-err));
+	else
+		writer_alarm(w, "segment %llu: %s: %s", (unsigned long long)segment, what,
+		             strerror(-err));
 	if (++w->failures < FAILURES_MAX || w->dead)
 		return;
 	w->dead = -EIO;
@@ -172,6 +176,26 @@ static bool ready_will_come(struct eng_writer *w)
 	       w->in_state[FMT_STATE_RECYCLED] || retention_could(w);
 }
 
+/* Before a store has been once round, a camera may have to wait until its segment is zeroed. */
+static void watch_waiting(struct eng_writer *w)
+{
+	if (!w->waiting) {
+		w->waiting_since_boot_ns = 0;
+		w->wait_alarmed = false;
+		return;
+	}
+	if (!w->waiting_since_boot_ns)
+		w->waiting_since_boot_ns = w->now_boot_ns;
+	if (w->wait_alarmed || !w->in_state[FMT_STATE_RAW] ||
+	    w->now_boot_ns - w->waiting_since_boot_ns < w->opt.flush_ns)
+		return;
+	w->wait_alarmed = true;
+	writer_alarm(w,
+	             "%s: %u streams wait while new segments are written once: what memory holds "
+	             "comes late, what it does not is dropped; init --prewrite avoids it",
+	             w->dir, w->waiting);
+}
+
 void writer_place(struct eng_writer *w)
 {
 	unsigned waiting = 0;
@@ -182,6 +206,7 @@ void writer_place(struct eng_writer *w)
 		waiting += s->waiting;
 	}
 	w->waiting = waiting;
+	watch_waiting(w);
 	if (!waiting || ready_will_come(w))
 		return;
 	w->full = true;
@@ -284,7 +309,7 @@ static void flush_bad(struct eng_writer *w)
 {
 	struct flush *f = &w->flush;
 
-	writer_failed(w, f->result, "flush failed, what it covered is written again", 0);
+	writer_failed(w, f->result, "flush failed, what it covered is written again", UINT64_MAX);
 	for (struct eng_stream *s = w->streams; s; s = s->next) {
 		for (struct chunk *c = s->first; c; c = c->next) {
 			if (c->state != CHUNK_WRITTEN || c->flush_no != f->started)

@@ -57,6 +57,7 @@ static json_t *store_json(const struct store *s)
 	json_decref(b);
 	json_object_set_new(a, "oldest_ns", time_or_null(st.oldest_ns));
 	json_object_set_new(a, "store_full", json_boolean(st.store_full));
+	json_object_set_new(a, "streams_waiting", json_integer(st.streams_waiting));
 	return a;
 }
 

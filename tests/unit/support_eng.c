@@ -254,7 +254,7 @@ static struct device_op *fault_reap(struct device *d)
 	struct fault *f = (struct fault *)d;
 	unsigned at = 0, left;
 
-	if (!f->n_pending)
+	if (!f->n_pending || f->hold)
 		return NULL;
 	if (f->rng) {
 		if (rnd(&f->rng, 3) == 0)

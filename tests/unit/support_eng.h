@@ -50,6 +50,7 @@ struct fault {
 	struct device d;
 	struct device *real;
 	uint64_t rng; /* 0: in order and at once; else any order, some later */
+	bool hold;    /* a disk that does not answer for now */
 	struct device_op *pending[DEVICE_DEPTH];
 	size_t submitted_at[DEVICE_DEPTH];
 	uint8_t *snapshot[DEVICE_DEPTH];

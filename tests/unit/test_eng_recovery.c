@@ -8,7 +8,12 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 struct bench {
@@ -372,9 +377,130 @@ static void test_epoch_rises(void **state)
 	tear_down(&b);
 }
 
+static void test_torn_without_chunks(void **state)
+{
+	struct bench b;
+
+	(void)state;
+	set_up(&b);
+	tear_entry(&b, 0);
+	spoil(&b, 0, FMT_BLOCK + 20); /* its first chunk; the segment's header is whole */
+	reopen(&b);
+	assert_int_equal(entry(&b, 0).state, FMT_STATE_RECYCLED);
+	assert_int_equal(entry(&b, 0).generation, 2);
+	tear_down(&b);
+}
+
+/* Three chunks lie in it, one of them published: the numbers of the others are used up. */
+static void test_retired_keeps_its_numbers(void **state)
+{
+	struct bench b;
+
+	(void)state;
+	set_up(&b);
+	publish_only(&b, 1);
+	struct fmt_catalog_entry e = entry(&b, 0);
+	e.state = FMT_STATE_RETIRED;
+	set_entry(&b, 0, &e);
+	reopen(&b);
+	assert_int_equal(entry(&b, 0).state, FMT_STATE_RETIRED);
+	assert_int_equal(entry(&b, 0).chunks, 1);
+	add_frames(&b, 1);
+	assert_int_equal(entry(&b, 1).first_sequence, 4);
+	assert_int_equal(frames(&b), 2);
+	tear_down(&b);
+}
+
+/* READY and SEALED stay as they are, whatever bytes lie there: nobody looks. */
+static void test_ready_and_sealed_stay(void **state)
+{
+	struct bench b;
+
+	(void)state;
+	set_up(&b);
+	struct fmt_catalog_entry e = entry(&b, 0), ready = entry(&b, 5);
+	e.state = FMT_STATE_SEALED;
+	set_entry(&b, 0, &e);
+	spoil(&b, 0, 100);
+	spoil(&b, 5, FMT_BLOCK);
+	assert_int_equal(ready.state, FMT_STATE_READY);
+	reopen(&b);
+	assert_int_equal(entry(&b, 0).state, FMT_STATE_SEALED);
+	assert_int_equal(entry(&b, 0).chunks, 3);
+	assert_int_equal(entry(&b, 5).state, FMT_STATE_READY);
+	assert_int_equal(entry(&b, 5).generation, ready.generation);
+	assert_string_equal(b.a.all, "");
+	tear_down(&b);
+}
+
+/* From here on this process gets EIO for every read of a file at `offset`. */
+static int break_reads_at(uint32_t offset)
+{
+	struct sock_filter code[] = {
+	        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+	        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_pread64, 0, 3),
+	        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[3])),
+	        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, offset, 0, 1),
+	        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EIO),
+	        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = {.len = ARRAY_LEN(code), .filter = code};
+
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+		return -errno;
+	return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) ? -errno : 0;
+}
+
+/* One life of a writer on a disk that cannot be read behind the second chunk. */
+static int life_with_eio(struct bench *b)
+{
+	uint32_t chunk = (entry(b, 0).committed_bytes - FMT_BLOCK) / entry(b, 0).chunks;
+	int err = break_reads_at(FMT_BLOCK + 2 * chunk);
+
+	if (err)
+		return 77;
+	reopen(b);
+	if (entry(b, 0).state != FMT_STATE_RETIRED || entry(b, 0).chunks != 1)
+		return 1;
+	if (!strstr(b->a.all, "cannot be read"))
+		return 2;
+	b->t = 100;
+	add_frames(b, 1);
+	/* The third chunk may be readable again one day: its number is not given a second time. */
+	return entry(b, 1).first_sequence > 3 ? 0 : 3;
+}
+
+static void test_eio_in_the_walk(void **state)
+{
+	struct bench b;
+	int status = 0;
+
+	(void)state;
+	set_up(&b);
+	publish_only(&b, 1);
+	pid_t pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0)
+		_exit(life_with_eio(&b));
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	if (WIFEXITED(status) && WEXITSTATUS(status) == 77) {
+		tear_down(&b);
+		skip();
+	}
+	assert_int_equal(status, 0);
+	reopen(&b); /* readable again, and RETIRED now */
+	assert_int_equal(entry(&b, 0).chunks, 1);
+	assert_int_equal(frames(&b), 2);
+	tear_down(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	        cmocka_unit_test(test_torn_without_chunks),
+	        cmocka_unit_test(test_retired_keeps_its_numbers),
+	        cmocka_unit_test(test_ready_and_sealed_stay),
+	        cmocka_unit_test(test_eio_in_the_walk),
 	        cmocka_unit_test(test_open_continued),
 	        cmocka_unit_test(test_open_stops_at_damage),
 	        cmocka_unit_test(test_open_header_bad),

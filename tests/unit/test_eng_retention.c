@@ -224,6 +224,68 @@ static void test_removal_must_be_logged(void **state)
 	tear_down(&b);
 }
 
+/* A log that takes no records for a while: nothing goes, the camera stops and the alarm says why;
+ * when it does again, all goes on by itself. */
+static void test_full_because_of_the_log(void **state)
+{
+	struct bench b;
+
+	(void)state;
+	set_up(&b, 4, 4);
+	b.a.removed_returns = -EIO;
+	assert_int_equal(set_ages(&b, 1, 1, 0, NULL), 0);
+	some_time(&b, 3);
+	assert_int_equal(eng_run_begin(b.s, &setup_video, ENG_REASON_STALLED), -ENOSPC);
+	some_time(&b, 3);
+	assert_non_null(strstr(b.a.all, "removals cannot be logged"));
+	assert_null(strstr(b.a.all, "allows no removal"));
+	b.a.removed_returns = 0;
+	some_time(&b, 2);
+	assert_int_equal(eng_run_begin(b.s, &setup_video, ENG_REASON_STORE_FULL), 0);
+	int64_t t = b.clock.wall_ns;
+	assert_int_equal(append_at(b.s, t, t, 0, true, 5000), 0);
+	some_time(&b, 6);
+	assert_int_equal(eng_stream_durable_frames(b.s), 5);
+	tear_down(&b);
+}
+
+/* A disk error keeps nothing for ever: what a retired segment holds goes at its age like the rest.
+ */
+static void test_retired_ages(void **state)
+{
+	struct bench b;
+	uint64_t n;
+
+	(void)state;
+	set_up(&b, 8, 4);
+	struct fmt_catalog_entry e = b.w->entries[0];
+	e.state = FMT_STATE_RETIRED;
+	writer_put(b.w, 0, &e);
+	int64_t old_s = (b.clock.wall_ns - b.t0) / NSEC_PER_SEC;
+	assert_int_equal(set_ages(&b, 1, 1, old_s + 100, NULL), 0);
+	some_time(&b, 3);
+	assert_int_equal(b.a.removals, 0);
+	b.f.fail_writes = true;
+	b.f.fail_every = 1;
+	b.f.fail_with = -EIO;
+	clock_forward(&b.clock, 200 * NSEC_PER_SEC);
+	polls(b.w, 1);
+	assert_int_equal(b.a.removals, 4);
+	assert_int_equal(b.a.removed_segment[0], 0);
+	some_time(&b, 4); /* cannot be zeroed: out of use, holds nothing, removed no second time */
+	n = b.w->in_state[FMT_STATE_RETIRED];
+	assert_true(n > 0);
+	assert_int_equal(b.a.removals, 4);
+	b.f.fail_every = 0;
+	some_time(&b, 60);
+	assert_int_equal(b.w->in_state[FMT_STATE_RETIRED], n);
+	assert_int_equal(b.a.removals, 4);
+	struct seen *seen;
+	assert_int_equal(read_all(b.dir, "cam", &seen), 0);
+	free(seen);
+	tear_down(&b);
+}
+
 static bool file_is_zero(const char *dir, uint64_t n)
 {
 	char path[4096], *bytes;
@@ -289,6 +351,8 @@ int main(void)
 	        cmocka_unit_test(test_full_and_resume),
 	        cmocka_unit_test(test_runs_into_full),
 	        cmocka_unit_test(test_removal_must_be_logged),
+	        cmocka_unit_test(test_full_because_of_the_log),
+	        cmocka_unit_test(test_retired_ages),
 	        cmocka_unit_test(test_recycling_order),
 	        cmocka_unit_test(test_clock_set_forward),
 	};
