@@ -47,7 +47,8 @@ static int64_t stores_poll(struct recorder *r)
 	for (size_t i = 0; i < r->n_stores; i++) {
 		int64_t w = eng_poll(r->stores[i].writer);
 		if (w < 0) {
-			log_err("store \"%s\" can no longer be written: %s",
+			log_err("store \"%s\" can no longer be written: %s; check its disk; "
+			        "what was acknowledged is safe",
 			        r->stores[i].conf->name, strerror((int)-w));
 			return w;
 		}
