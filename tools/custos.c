@@ -181,31 +181,37 @@ static int no_command(const struct args *a, const char *group)
 	return fflush(out) == 0 ? CLI_DONE : CLI_REFUSED;
 }
 
-/* Takes words until a command's name is complete. Returns how many; or an exit status, negated and
- * less one, when there is nothing more to do. */
-static int take_command(struct cli *cli, struct args *a, int argc, char **argv,
-                        const struct command **out)
+/* Takes words until a command's name is complete; *used says how many. NULL: there is nothing more
+ * to do, *status is what to exit with. */
+static const struct command *take_command(struct cli *cli, struct args *a, int argc, char **argv,
+                                          int *used, int *status)
 {
+	const struct command *c;
 	char err[512], name[64] = "";
-	int used = 0;
 
-	for (;;) {
-		int n = args_parse(a, argc - used, argv + used, true, err, sizeof(err));
+	for (*used = 0;;) {
+		int n = args_parse(a, argc - *used, argv + *used, true, err, sizeof(err));
 
-		if (n < 0)
-			return -1 - cli_fail(cli, CLI_USAGE, "%s", err);
-		used += n;
-		if (used == argc)
-			return -1 - no_command(a, name);
+		if (n < 0) {
+			*status = cli_fail(cli, CLI_USAGE, "%s", err);
+			return NULL;
+		}
+		*used += n;
+		if (*used == argc) {
+			*status = no_command(a, name);
+			return NULL;
+		}
 		snprintf(name + strlen(name), sizeof(name) - strlen(name), "%s%.40s",
-		         *name ? " " : "", argv[used]);
-		*out = find_command(name);
-		used++;
-		if (*out)
-			return used;
-		if (!is_group(name))
-			return -1 - cli_fail(cli, CLI_USAGE,
-			                     "unknown command \"%s\"; see custos --help", name);
+		         *name ? " " : "", argv[*used]);
+		++*used;
+		c = find_command(name);
+		if (c)
+			return c;
+		if (!is_group(name)) {
+			*status = cli_fail(cli, CLI_USAGE,
+			                   "unknown command \"%s\"; see custos --help", name);
+			return NULL;
+		}
 	}
 }
 
@@ -256,18 +262,18 @@ int main(int argc, char **argv)
 {
 	struct args a = {0};
 	struct cli cli = {.args = &a, .now_ns = clock_wall_ns()};
-	const struct command *c = NULL;
+	const struct command *c;
 	char err[512];
-	int used;
+	int used, status;
 
 	/* Widths of characters; messages do not change with the language. */
 	if (!setlocale(LC_CTYPE, "C.UTF-8"))
 		setlocale(LC_CTYPE, "");
 	signal(SIGPIPE, SIG_IGN);
 	args_allow(&a, opts_global);
-	used = take_command(&cli, &a, argc - 1, argv + 1, &c);
-	if (used < 0)
-		return -1 - used;
+	c = take_command(&cli, &a, argc - 1, argv + 1, &used, &status);
+	if (!c)
+		return status;
 	cli.command = c->name;
 	args_allow(&a, c->options);
 	if (args_parse(&a, argc - 1 - used, argv + 1 + used, false, err, sizeof(err)) < 0)
