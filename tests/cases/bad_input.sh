@@ -77,6 +77,7 @@ cat >"$T/rude.py" <<-'E'
 	        got += piece
 	    return got
 	for path in sys.argv[1:]:
+	    answered = 0
 	    for data in (b"{\n", b"[]\n", b"\xff\xfe\n", b'{"v":1}\n', b'{"v":1,"op":"frob"}\n', b'{"v":9,"op":"status"}\n',
 	                 b'{"v":1,"op":"status","x":' + b"[" * 100000 + b"\n", b"x" * 300000 + b"\n", b'{"v":1,"op":"status","frob":1}\n'):
 	        try:
@@ -86,6 +87,8 @@ cat >"$T/rude.py" <<-'E'
 	        if got:
 	            reply = json.loads(got)
 	            assert reply["ok"] is False and reply["error"] and "\n" not in reply["error"], (path, data[:60], reply)
+	            answered += 1
+	    assert answered >= 6, (path, answered)
 	E
 check "malformed JSON on every socket" as ann python3 "$T/rude.py" "$T/run/policy/policy.sock" "$T/run/recorder/recorder.sock" "$T/run/gate/gate.sock"
 check "daemons' operations are refused to people" eval 'as ann python3 - "$T/run/policy/policy.sock" <<-E
