@@ -63,6 +63,36 @@ refuse 1 "no import into the last seconds" "10 s" custos pipe feed old "$T/old.m
 refuse 1 "nor one that reaches them" "10 s" custos pipe feed old "$T/old.mkv" --start "$(ago 13)"
 check "before them it may be" custos pipe feed old "$T/old.mkv" --start "$(ago 60)"
 
+# Clients that send and vanish while children are being started for them.
+cat >"$T/vanish.py" <<-'E'
+	import array, json, os, random, socket, sys, threading
+	path, file, seed = sys.argv[1], sys.argv[2], int(sys.argv[3])
+	def run(n):
+	    r = random.Random(seed * 100 + n)
+	    for _ in range(500):
+	        s = socket.socket(socket.AF_UNIX)
+	        try:
+	            s.connect(path)
+	            if r.random() < .6:
+	                fd = os.open(file, os.O_RDONLY)
+	                line = json.dumps({"v": 1, "op": "feed", "camera": "old", "name": "x"}).encode() + b"\n"
+	                s.sendmsg([line], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))])
+	                os.close(fd)
+	            else:
+	                s.sendall(r.choice([b'{"v":1,"op":"ls"}\n', b'{"v":1,"o', b"\n"]))
+	            if r.random() < .5:
+	                s.settimeout(r.random() * .05); s.recv(1000)
+	        except OSError:
+	            pass
+	        s.close()
+	clients = [threading.Thread(target=run, args=(n,)) for n in range(12)]
+	[c.start() for c in clients]; [c.join() for c in clients]
+	E
+head -c 3000 /dev/urandom >"$T/noise"; chmod 0644 "$T/noise"; seed=${SEED:-$RANDOM}; say "# replay with SEED=$seed"
+as pipe python3 "$T/vanish.py" "$T/run/recorder/recorder.sock" "$T/noise" "$seed"
+n=$(recorded 东门)
+check "many clients that vanish: it goes on" eval 'kill -0 "${PID[recorderd]}" && wait_until 20 recorded_at_least 东门 $((n + 2))'
+
 # The stop, with somebody waiting: policyd stands still, so the right cannot be found out.
 fds() { ls "/proc/${PID[recorderd]}/fd" | wc -l; }
 kill -STOP "${PID[policyd]}"; n=$(fds)
