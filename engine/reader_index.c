@@ -185,7 +185,7 @@ static int read_footer(struct eng_reader *r, int fd, struct index *i)
 
 	if (rc == 0)
 		rc = fmt_footer_get(trailer, &f, NULL);
-	if (rc < 0)
+	if (rc)
 		return rc;
 	body_bytes = fmt_footer_bytes(f.entries) - FMT_BLOCK;
 	if (memcmp(f.store, r->sb.store, ENG_UUID_BYTES) != 0 || f.segment != i->segment ||

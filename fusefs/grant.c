@@ -108,7 +108,7 @@ static int fill(struct grant *g, json_t *o)
 	    !g->n_cameras || g->from_ns >= g->to_ns)
 		return -EINVAL;
 	for (size_t i = 0; i < g->n_cameras; i++)
-		if (!*g->cameras[i] || strlen(g->cameras[i]) >= ENG_CAMERA_MAX)
+		if (!g->cameras[i] || !*g->cameras[i] || strlen(g->cameras[i]) >= ENG_CAMERA_MAX)
 			return -EINVAL;
 	return 0;
 }

@@ -42,7 +42,7 @@ static int place_check(const char *mount, char *err, size_t err_bytes)
 
 	if (ret)
 		snprintf(err, err_bytes, "%s: %s", mount, strerror(-ret));
-	while (!ret && (slash = strrchr(real, '/')) && real[1]) {
+	while (real && !ret && (slash = strrchr(real, '/')) && real[1]) {
 		slash[slash == real] = 0;
 		if (lstat(real, &st))
 			ret = -errno;

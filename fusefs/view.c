@@ -5,6 +5,7 @@
  * payload range, usually one a chunk; sample tables are dropped when the header is made. A read is
  * a copy from the header and one engine read a piece, straight into the caller's buffer.
  */
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -91,6 +92,7 @@ static int add_piece(struct view_build *b, size_t chunk, const struct eng_frame_
 	rc = grow(&v->piece, &b->piece_max, v->n_pieces + 1, sizeof(*v->piece));
 	if (rc)
 		return rc;
+	assert(v->piece);
 	v->piece[v->n_pieces++] = (struct view_piece){.at = b->at - f->size_bytes,
 	                                              .chunk = (uint32_t)chunk,
 	                                              .offset = f->offset,

@@ -4,6 +4,7 @@
  * that each message says what to do. Environment expansion is refused too: the same text must mean
  * the same at each replay.
  */
+#include <assert.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -27,7 +28,7 @@ static _Thread_local struct parse_error {
 #define LIST(name)        CFG_STR_LIST(name, NULL, CFGF_NODEFAULT)
 #define NAMED(name, opts) CFG_SEC(name, opts, CFGF_MULTI | CFGF_TITLE | CFGF_NO_TITLE_DUPES)
 
-static PRINTF(1, 2) void complain(const char *format, ...)
+static PRINTF(1, 2) int bad(const char *format, ...)
 {
 	va_list ap;
 	int n = snprintf(parse_error.text, parse_error.bytes, "%s: ", parse_error.file);
@@ -36,9 +37,8 @@ static PRINTF(1, 2) void complain(const char *format, ...)
 	if (n >= 0 && (size_t)n < parse_error.bytes)
 		vsnprintf(parse_error.text + n, parse_error.bytes - (size_t)n, format, ap);
 	va_end(ap);
+	return -EINVAL;
 }
-/* Complains and is -EINVAL, which an analyzer sees of a macro only. */
-#define bad(...) (complain(__VA_ARGS__), -EINVAL)
 
 static int get_duration(cfg_t *sec, const char *what, const char *key, int64_t fallback,
                         int64_t *out)
@@ -160,9 +160,11 @@ static int read_camera(cfg_t *sec, const struct pol_conf *c, struct pol_camera *
 	if (err)
 		return err;
 	snprintf(what, sizeof(what), "camera \"%s\"", cam->name);
-	while (department && d < c->n_departments &&
-	       strcmp(department, c->departments[d].name) != 0)
-		d++;
+	for (; department && d < c->n_departments; d++) {
+		assert(c->departments[d].name);
+		if (!strcmp(department, c->departments[d].name))
+			break;
+	}
 	if (!department || d == c->n_departments)
 		return bad("%s: department \"%s\" is not configured; every camera belongs to one",
 		           what, department ? department : "");

@@ -59,7 +59,7 @@ static json_t *verdict_json(const struct audit_place *place, const struct aud_ve
 	json_object_set_new(o, "unsigned_age_ns", json_integer(v->unsigned_age_ns));
 	json_object_set_new(o, "last_record",
 	                    v->last_record_ns ? json_integer(v->last_record_ns) : json_null());
-	json_object_set_new(o, "first_bad",
+	json_object_set_new(o, "first_bad_seq",
 	                    v->first_bad_seq ? json_integer((json_int_t)v->first_bad_seq)
 	                                     : json_null());
 	json_object_set_new(o, "what", v->what[0] ? json_string(v->what) : json_null());

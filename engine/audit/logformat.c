@@ -15,8 +15,8 @@
 #define HEAD_DIGEST_AT 112u
 
 /* Eight bytes, not strings. */
-static const char file_magic[8] = "CUSTLOG1";
-static const char group_magic[8] = "CUSTGRP1";
+static const uint8_t file_magic[8] = {'C', 'U', 'S', 'T', 'L', 'O', 'G', '1'};
+static const uint8_t group_magic[8] = {'C', 'U', 'S', 'T', 'G', 'R', 'P', '1'};
 
 static void digest_two(const void *a, size_t a_len, const void *b, size_t b_len,
                        uint8_t out[DIGEST_BYTES])

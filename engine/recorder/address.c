@@ -52,7 +52,7 @@ static size_t escape(const char *in, size_t len, char *out, size_t out_bytes)
 static int read_credential(const char *path, char *out, size_t out_bytes, char *err,
                            size_t err_bytes)
 {
-	struct stat st;
+	struct stat st = {0};
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	int e = fd < 0 || fstat(fd, &st) ? -errno : 0;
 

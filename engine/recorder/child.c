@@ -26,7 +26,7 @@ static const char *program(char out[PATH_MAX])
 		out[n] = 0;
 		char *slash = strrchr(out, '/');
 		if (slash) {
-			strcpy(slash + 1, "custos-ingest");
+			memcpy(slash + 1, "custos-ingest", sizeof("custos-ingest"));
 			if (access(out, X_OK) == 0)
 				return out;
 		}
@@ -63,7 +63,7 @@ static int spawn(struct child *c, int sock, int media_fd)
 {
 	int want[] = {sock, ring_mem_fd(c->ring), ring_data_fd(c->ring), ring_space_fd(c->ring),
 	              media_fd};
-	int fds[ARRAY_LEN(want)], err = 0;
+	int fds[ARRAY_LEN(want)] = {0}, err = 0;
 	size_t n = media_fd >= 0 ? ARRAY_LEN(want) : ARRAY_LEN(want) - 1, got = 0;
 
 	for (; got < n; got++) {

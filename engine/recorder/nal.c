@@ -153,7 +153,7 @@ ssize_t nal_convert(struct nal_sets *sets, const uint8_t *in, size_t len, unsign
 
 static int take_set(struct nal_sets *s, const uint8_t *in, size_t len, size_t *at)
 {
-	struct nal_info info;
+	struct nal_info info = {0};
 	if (len - *at < 2)
 		return -EINVAL;
 	size_t n = (size_t)in[*at] << 8 | in[*at + 1];
@@ -205,7 +205,7 @@ static int hvcc_parse(struct nal_sets *s, const uint8_t *in, size_t len, unsigne
 
 int nal_extradata(struct nal_sets *sets, const uint8_t *in, size_t len, unsigned *length_bytes)
 {
-	struct nal_info info;
+	struct nal_info info = {0};
 	const uint8_t *nal;
 	size_t pos = 0, n;
 	int err;

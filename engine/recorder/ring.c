@@ -44,7 +44,7 @@ static int map_ring(struct ring *r)
 	              0);
 	if (r->map == MAP_FAILED) {
 		r->map = NULL;
-		return -errno;
+		return -ENOMEM; /* all else was checked before */
 	}
 	return 0;
 }
