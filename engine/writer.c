@@ -431,7 +431,7 @@ static void watch_loss_bound(struct eng_writer *w)
 		int64_t age = c ? w->now_boot_ns - c->taken_boot_ns : 0;
 		if (age > w->stats.loss_bound_ns)
 			w->stats.loss_bound_ns = age;
-		if (age <= w->opt.flush_ns)
+		if (!c || age <= w->opt.flush_ns)
 			continue;
 		late = true;
 		w->stats.overruns += !c->overrun;
