@@ -1,7 +1,8 @@
 # One complete custos on this machine, for the demo and the end-to-end cases: people, cameras,
 # store, configuration, the three daemons. Sourced, never run. Real users, real mounts, real RTSP.
 #
-#   env_setup            folder $T, users, groups; everything is undone by the EXIT trap
+#   env_setup            folder $T, users, groups; everything is undone by the EXIT trap. From then on $BIN and $ROOT/tests
+#                        are copies that those users can reach; $BUILT and $SOURCE are where they came from
 #   env_films            two films to serve as cameras: $T/film-a.mkv (H.264+AAC), -b.mkv (H.265)
 #   env_cameras          the RTSP server; $RTSP is its base URL
 #   env_config           custos.conf and policy.conf (functions conf_extra, policy_extra may add)
@@ -15,8 +16,8 @@
 
 set -u
 : "${BUILD_DIR:=build/release}"
-ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-BIN=$(cd "$ROOT" && cd "$BUILD_DIR" && pwd)
+SOURCE=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd) ROOT=$SOURCE
+BUILT=$(cd "$SOURCE" && cd "$BUILD_DIR" && pwd) BIN=$BUILT
 export LC_ALL=C.UTF-8
 unset CUSTOS_CONF
 
@@ -52,6 +53,16 @@ env_setup() {
 	for u in $PEOPLE; do useradd -M -N -g "$(user staff)" -s /bin/sh "$(user "$u")"; done
 	usermod -aG "$(user audit)" "$(user dave)"
 	MNT=$T/mnt
+	env_copies
+}
+
+# A clone often lies in a home, and homes are 0700 on Debian 12: other users could run nothing there.
+env_copies() {
+	ROOT=$T BIN=$T/bin
+	mkdir "$BIN" "$T/tests"
+	cp "$BUILT"/custos* "$BIN/" && cp "$SOURCE"/tests/*.py "$T/tests/" || die "not built: run make first"
+	chmod -R a+rX "$BIN" "$T/tests"
+	ln -s "$BUILT/tests" "$BIN/tests"
 }
 
 env_cleanup() {

@@ -6,7 +6,7 @@ C=$BIN/custos
 
 # Installed below a folder of its own, with the default PREFIX: nothing is built again.
 D=$T/dest
-make -s -C "$ROOT" B="$BIN" DESTDIR="$D" install >"$T/install.out" 2>&1 || { cat "$T/install.out"; die "make install"; }
+make -s -C "$SOURCE" B="$BUILT" DESTDIR="$D" install >"$T/install.out" 2>&1 || { cat "$T/install.out"; die "make install"; }
 for f in bin/custos sbin/custos-policyd sbin/custos-recorderd sbin/custosfs libexec/custos/custos-ingest; do
 	check "installed and runnable: $f" test -x "$D/usr/local/$f"
 done
@@ -32,10 +32,10 @@ check "each camera of one sample is in the other" diff <(cameras "$S/custos.conf
 
 # Every file that README's tour names is there.
 named() { # the folder is the row's first cell
-	awk -F'|' '/^\| `/ {d = $2; gsub(/[ `]/, "", d); t = $4 $5; while (match(t, /`[^`]+`/)) { print d substr(t, RSTART + 1, RLENGTH - 2); t = substr(t, RSTART + RLENGTH) } }' "$ROOT/README.md"
+	awk -F'|' '/^\| `/ {d = $2; gsub(/[ `]/, "", d); t = $4 $5; while (match(t, /`[^`]+`/)) { print d substr(t, RSTART + 1, RLENGTH - 2); t = substr(t, RSTART + RLENGTH) } }' "$SOURCE/README.md"
 }
 check "the tour has its table" eval '[ "$(named | wc -l)" -ge 15 ]'
-there() { local f; for f in $(named); do [ -f "$ROOT/$f" ] || { echo "$f is not there"; return 1; }; done; }
+there() { local f; for f in $(named); do [ -f "$SOURCE/$f" ] || { echo "$f is not there"; return 1; }; done; }
 check "each file of the tour exists" there
 
 # The command alone, and its help.
@@ -51,7 +51,7 @@ helps() {
 	done <"$T/names"
 }
 check "each has a --help with an example" helps
-documented() { while read -r words; do grep -Eq "^\.It Cm $words( |$)" "$ROOT/tools/custos.1" || { echo "$words"; return 1; }; done <"$T/names"; }
+documented() { while read -r words; do grep -Eq "^\.It Cm $words( |$)" "$SOURCE/tools/custos.1" || { echo "$words"; return 1; }; done <"$T/names"; }
 check "custos(1) has each subcommand" documented
 
 # What goes wrong on the first day.
