@@ -19,7 +19,12 @@ f=$(ls "$T"/copy/*.log | head -1)
 spot=$(grep -abo 'case 3' "$f" | head -1 | cut -d: -f1)
 tampered() { rm -rf "$T/bad"; cp -a "$T/copy" "$T/bad"; bad=$T/bad/${f##*/}; }
 tampered; printf 'case 9' | dd of="$bad" bs=1 seek="$spot" conv=notrunc status=none
-check "a changed word is found and the record named" eval '! verify "$T/bad" >"$T/v" 2>&1 && grep -Eq "record|seq|[0-9]" "$T/v"'
+# Damage is told by the record where it begins: that of the changed request, or the first of its group.
+changed=$(custos dave audit show --op request --json | jq '.[] | select(.payload.reason == "case 3") | .seq')
+[ "$changed" -gt 0 ] || die "the third request is not in the log"
+check "a changed word is found and the record named" eval '
+	! "$BIN/custos" audit verify --key "$key" --dir "$T/bad" --json >"$T/v" 2>"$T/tap.err" &&
+	cat "$T/v" && echo "the changed one is $changed" && jq -e ".[0].ok == false and .[0].first_bad_seq <= $changed and .[0].first_bad_seq > 1" "$T/v"'
 tampered; dd if=/dev/zero of="$bad" bs=1 seek="$spot" count=4096 conv=notrunc status=none
 check "a blanked stretch is found" eval '! verify "$T/bad"'
 tampered; rm -f "$T"/bad/*.log
