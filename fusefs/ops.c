@@ -217,6 +217,7 @@ static void op_init(void *userdata, struct fuse_conn_info *conn)
 	conn->want &=
 	        ~(unsigned)(FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO |
 	                    FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_AUTO_INVAL_DATA |
+	                    FUSE_CAP_EXPORT_SUPPORT | /* nodes are reached by names alone */
 	                    FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE);
 }
 

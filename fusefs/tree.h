@@ -69,7 +69,8 @@ bool tree_user_valid(const char *name);
 int tree_grant_parse(const char *name, uint64_t *id) MUST_CHECK;
 /* "2026-11-20", nothing else. */
 bool tree_day_valid(const char *name);
-/* A camera's name as a file name: '/' and '%' and a leading '.' as %XX. */
+/* A camera's name as a file name: '/', '%', a leading '.', and the first letter of one that is
+ * called like the text beside it, as %XX. */
 void tree_camera_name(const char *camera, char out[TREE_NAME_MAX * 2]);
 /* Index of the camera with that file name. -ENOENT. */
 int tree_camera_find(const struct grant *g, const char *name, uint32_t *index) MUST_CHECK;

@@ -77,7 +77,8 @@ void tree_camera_name(const char *camera, char out[TREE_NAME_MAX * 2])
 	for (size_t i = 0; camera[i] && at + 4 < TREE_NAME_MAX * 2; i++) {
 		char c = camera[i];
 
-		if (c == '/' || c == '%' || (c == '.' && i == 0))
+		if (c == '/' || c == '%' ||
+		    (i == 0 && (c == '.' || !strcmp(camera, TREE_TEXT_NAME))))
 			at += (size_t)sprintf(out + at, "%%%02X", (unsigned char)c);
 		else
 			out[at++] = c;

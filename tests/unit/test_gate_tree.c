@@ -57,6 +57,10 @@ static void camera_names(void **state)
 	(void)state;
 	tree_camera_name("../x%/.y", out);
 	assert_string_equal(out, "%2E.%2Fx%25%2F.y");
+	tree_camera_name("GRANT.txt", out);
+	assert_string_equal(out, "%47RANT.txt");
+	tree_camera_name("GRANT.txt2", out);
+	assert_string_equal(out, "GRANT.txt2");
 	tree_camera_name("东门", out);
 	assert_string_equal(out, "东门");
 	assert_int_equal(tree_camera_find(g, "东门", &i), 0);
