@@ -87,6 +87,8 @@ static void ask_policy(const struct asker *k, struct ask *a)
 static void answer(const struct asker *k, struct ask *a)
 {
 	a->verdict = 0;
+	if (people_name(a->uid, a->name, sizeof(a->name)))
+		a->name[0] = 0;
 	if (a->people)
 		ask_people(a);
 	if (!a->verdict && a->right)

@@ -131,7 +131,7 @@ static void do_feed(struct recorder *r, struct pending *p)
 {
 	int fd = p->peer.fd;
 	p->peer.fd = -1;
-	feed_begin(r, p->conn, &p->peer, p->req, fd);
+	feed_begin(r, p->conn, &p->peer, p->ask.name, p->req, fd);
 }
 
 /* ---- requests waiting for a right ---- */

@@ -113,7 +113,7 @@ static int launch(struct camera *c, bool import, int64_t start_ns, const char *n
 }
 
 void feed_begin(struct recorder *r, struct line_conn *conn, const struct line_peer *peer,
-                json_t *req, int fd)
+                const char *user, json_t *req, int fd)
 {
 	const char *name = json_string_value(json_object_get(req, "camera"));
 	const char *file = json_string_value(json_object_get(req, "name"));
@@ -124,7 +124,8 @@ void feed_begin(struct recorder *r, struct line_conn *conn, const struct line_pe
 	char why[256] = "";
 
 	int err = check(c, start_ns, clock_wall_ns(), why, sizeof(why));
-	int logged = journal_feed(r->log, peer, name, start_ns, import ? "import" : "feed", err);
+	int logged =
+	        journal_feed(r->log, peer, user, name, start_ns, import ? "import" : "feed", err);
 	if (!err && logged) {
 		err = -EIO;
 		snprintf(why, sizeof(why), "cannot be fed: the audit log takes no records");

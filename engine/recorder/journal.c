@@ -77,11 +77,10 @@ int journal_removed(struct aud_log *log, const char *camera, const uint8_t *stre
 	              true);
 }
 
-int journal_feed(struct aud_log *log, const struct line_peer *peer, const char *camera,
-                 int64_t start_ns, const char *what, int result)
+int journal_feed(struct aud_log *log, const struct line_peer *peer, const char *user,
+                 const char *camera, int64_t start_ns, const char *what, int result)
 {
 	struct aud_record rec = record(AUD_OP_FEED);
-	char name[256];
 
 	rec.uid = peer->uid;
 	rec.login_uid = peer->login_uid;
@@ -89,10 +88,8 @@ int journal_feed(struct aud_log *log, const struct line_peer *peer, const char *
 	rec.result = (uint16_t)(result < 0 ? -result : result);
 	if (start_ns != ENG_NO_TIME)
 		rec.from_ns = start_ns;
-	if (people_name(peer->uid, name, sizeof(name)))
-		name[0] = 0;
 	return append(log, &rec,
-	              json_pack("{s:s, s:s, s:o, s:s}", "camera", camera, "user", name, "start",
+	              json_pack("{s:s, s:s, s:o, s:s}", "camera", camera, "user", user, "start",
 	                        start_ns == ENG_NO_TIME ? json_null() : json_integer(start_ns),
 	                        "what", what),
 	              result == 0);

@@ -109,9 +109,9 @@ int source_url(const struct conf_camera *c, char *out, size_t out_bytes, char *e
                size_t err_bytes) MUST_CHECK;
 
 /* ---- feed.c ---- */
-/* Handles an allowed feed request; owns fd. Replies now or when the stream has ended. */
+/* Handles an allowed feed request of `user`; owns fd. Replies now or when the stream has ended. */
 void feed_begin(struct recorder *r, struct line_conn *conn, const struct line_peer *peer,
-                json_t *req, int fd);
+                const char *user, json_t *req, int fd);
 /* The child of a feed has ended, or its intake refused. */
 void feed_ended(struct camera *c, bool import);
 /* Replies to those that have become durable. True when some are waiting. */
@@ -140,6 +140,7 @@ struct ask {
 	uid_t uid;
 	const char *right; /* NULL: none needed */
 	char **people;     /* NULL: anybody; else one of them must match (borrowed, from conf) */
+	char name[256];    /* of uid, "" when it cannot be found out: for the log */
 	int verdict;       /* 0 allowed, -EACCES, other -errno: could not be found out */
 	char why[160];
 	void (*done)(void *arg, struct ask *a); /* main thread; owns a again */
@@ -167,8 +168,8 @@ void journal_run(struct aud_log *log, const char *camera, bool imported, bool be
 int journal_removed(struct aud_log *log, const char *camera, const uint8_t *stream,
                     uint64_t segment, uint64_t generation, int64_t first_ns, int64_t last_ns,
                     const char *rule) MUST_CHECK;
-int journal_feed(struct aud_log *log, const struct line_peer *peer, const char *camera,
-                 int64_t start_ns, const char *what, int result) MUST_CHECK;
+int journal_feed(struct aud_log *log, const struct line_peer *peer, const char *user,
+                 const char *camera, int64_t start_ns, const char *what, int result) MUST_CHECK;
 void journal_snapshot(struct aud_log *log, uint64_t number, const char *what, int result);
 void journal_alarm(struct aud_log *log, const char *line);
 

@@ -63,6 +63,9 @@ refuse 1 "no import into the last seconds" "10 s" custos pipe feed old "$T/old.m
 refuse 1 "nor one that reaches them" "10 s" custos pipe feed old "$T/old.mkv" --start "$(ago 13)"
 check "before them it may be" custos pipe feed old "$T/old.mkv" --start "$(ago 60)"
 
+fed() { custos dave audit show --json | jq -e --arg u "$(user pipe)" '[.[] | select(.op == "feed" and (tostring | contains($u)))] | length >= 3'; }
+check "imports and refusals are in the log with who fed" wait_until 10 fed
+
 # Clients that send and vanish while children are being started for them.
 cat >"$T/vanish.py" <<-'E'
 	import array, json, os, random, socket, sys, threading
