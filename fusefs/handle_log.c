@@ -52,6 +52,9 @@ int handle_log_open(struct handles *hs, struct handle *h, const char *user, cons
 	json_t *o;
 	int ret;
 
+	/* What is left of the log is for those who are reading, and for revocations. */
+	if (aud_low(hs->log))
+		return -EIO;
 	peer_comm(h->pid, comm);
 	rec.login_uid = peer_login_uid(h->pid);
 	rec.length = h->size_bytes;
