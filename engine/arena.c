@@ -1,11 +1,18 @@
 /*
- * arena.c — the writer's bounded memory: one mapping, faulted in at start, in blocks of 16 KiB.
+ * arena.c — the writer's bounded memory: one mapping in blocks of 16 KiB, faulted in ahead of need.
  *
  * Frames wait in single blocks taken from the high end (a camera that sends little holds little, so
  * a thousand fit in a bound that gives each a fraction of a chunk). A chunk that is complete moves
  * into one piece taken from the low end, which the device writes from. The lowest quarter never
  * holds frames, so a complete chunk finds its piece as soon as earlier ones are durable: staging
  * can starve new frames, never the way out.
+ *
+ *   0 ── pieces ──▶ low ─ ─ ─ not touched yet ─ ─ ─ high ◀── frames ── n
+ *
+ * The bound is for a disk that stalls; an ordinary day needs little of it. So each end starts with
+ * one step, and arena_grow() adds one when use comes within half a step of what is there. What
+ * outruns that is slower by its page faults and otherwise the same. A piece does not reach over a
+ * step's border unless it is longer than one: steps are what the device registers.
  */
 #include "engine/writer.h"
 
@@ -14,6 +21,33 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#define PAGE_BYTES 4096
+
+/* Some of it may be in use already: what is there stays. */
+static void touch(const struct arena *a, uint32_t from, uint32_t to)
+{
+	volatile uint8_t *p = arena_block(a, from), *end = arena_block(a, to);
+
+	for (; p < end; p += PAGE_BYTES)
+		*p = *p;
+}
+
+static void grow_low(struct arena *a)
+{
+	uint32_t to = a->high - a->low > ARENA_STEP ? a->low + ARENA_STEP : a->high;
+
+	touch(a, a->low, to);
+	a->low = to;
+}
+
+static void grow_high(struct arena *a)
+{
+	uint32_t to = a->high - a->low > ARENA_STEP ? a->high - ARENA_STEP : a->low;
+
+	touch(a, to, a->high);
+	a->high = to;
+}
+
 int arena_open(struct arena *a, uint64_t bytes)
 {
 	void *map;
@@ -21,8 +55,8 @@ int arena_open(struct arena *a, uint64_t bytes)
 	*a = (struct arena){.n = (uint32_t)(bytes / ARENA_BLOCK)};
 	a->bytes = (size_t)a->n * ARENA_BLOCK;
 	a->stage_floor = a->n / 4;
-	map = mmap(NULL, a->bytes, PROT_READ | PROT_WRITE,
-	           MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	a->high = a->n;
+	map = mmap(NULL, a->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (map == MAP_FAILED)
 		return -ENOMEM;
 	a->base = map;
@@ -32,7 +66,25 @@ int arena_open(struct arena *a, uint64_t bytes)
 		arena_close(a);
 		return -ENOMEM;
 	}
+	grow_low(a);
+	grow_high(a);
 	return 0;
+}
+
+bool arena_grow(struct arena *a)
+{
+	uint32_t half = ARENA_STEP / 2;
+	uint32_t top = a->low > half ? a->low - half : 0;
+	uint32_t bottom = a->n - a->high > half ? a->high + half : a->n;
+
+	if (a->low == a->high)
+		return false;
+	if (memchr(a->taken + a->high, 1, bottom - a->high))
+		grow_high(a);
+	if (a->low == a->high || !memchr(a->taken + top, 1, a->low - top))
+		return false;
+	grow_low(a);
+	return true;
 }
 
 void arena_close(struct arena *a)
@@ -49,6 +101,8 @@ uint8_t *arena_run(struct arena *a, uint32_t n)
 	uint32_t have = 0;
 
 	for (uint32_t i = 0; i < a->n; i++) {
+		if (n <= ARENA_STEP && i % ARENA_STEP == 0)
+			have = 0;
 		have = a->taken[i] ? 0 : have + 1;
 		if (have < n)
 			continue;

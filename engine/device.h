@@ -15,6 +15,7 @@
 
 /* Ops the writer may have submitted and not yet reaped. */
 #define DEVICE_DEPTH 128u
+#define DEVICE_STEP  (8 * MIB)
 
 enum device_kind { DEVICE_WRITE, DEVICE_FLUSH };
 
@@ -36,6 +37,8 @@ struct device_ops {
 	/* Makes fd known; returns its handle (>= 0) or -errno. fd stays the caller's. */
 	int (*add_file)(struct device *d, int fd);
 	void (*drop_file)(struct device *d, int file);
+	/* May be NULL. The first `bytes` of the arena are faulted in now: to be registered. */
+	void (*memory)(struct device *d, size_t bytes);
 	/* Takes an op (never more than DEVICE_DEPTH at once). Uring: does not block. */
 	void (*submit)(struct device *d, struct device_op *op);
 	/* Hands what was submitted to the kernel. */
@@ -54,7 +57,14 @@ struct device {
 	int open_flags; /* for open(2) of segment files: O_DIRECT or 0 */
 };
 
-/* arena: memory that most writes come from, registered with the kernel where it lets us.
+static inline void device_memory(struct device *d, size_t bytes)
+{
+	if (d->ops->memory)
+		d->ops->memory(d, bytes);
+}
+
+/* arena: memory that most writes come from, registered with the kernel where it lets us, in steps
+ * of DEVICE_STEP as device_memory() tells that they are in use: registering pins pages.
  * -ENOSYS, -EPERM: no io_uring here. */
 int device_uring_open(void *arena, size_t arena_bytes, struct device **out) MUST_CHECK;
 int device_sync_open(struct device **out) MUST_CHECK;

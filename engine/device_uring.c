@@ -16,10 +16,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define FILES        4096        /* registered slots; files beyond go by descriptor */
-#define BUFFER_BYTES (512 * MIB) /* the kernel takes at most 1 GiB a piece */
-#define BUFFERS_MAX  256
-#define RETRIES      8 /* EINTR and EAGAIN are no verdict on the disk */
+#define FILES     4096  /* registered slots; files beyond go by descriptor */
+#define STEPS_MAX 16384 /* registered pieces of the arena: the kernel's bound */
+#define RETRIES   8     /* EINTR and EAGAIN are no verdict on the disk */
 
 struct device_uring {
 	struct device d;
@@ -27,8 +26,8 @@ struct device_uring {
 	int *fds;
 	int n_fds;
 	bool files_registered;
-	uint8_t *arena; /* NULL: not registered */
-	size_t arena_bytes;
+	uint8_t *arena;           /* NULL: none */
+	size_t steps, registered; /* whole steps in it; so many are registered */
 	unsigned in_kernel;
 };
 
@@ -75,9 +74,9 @@ static int buffer_index(const struct device_uring *v, const struct device_op *op
 {
 	uintptr_t a = (uintptr_t)v->arena, p = (uintptr_t)op->buf;
 
-	if (!v->arena || p < a || p + op->len_bytes > a + v->arena_bytes)
+	if (!v->registered || p < a || p + op->len_bytes > a + v->registered * DEVICE_STEP)
 		return -1;
-	size_t first = (p - a) / BUFFER_BYTES, last = (p - a + op->len_bytes - 1) / BUFFER_BYTES;
+	size_t first = (p - a) / DEVICE_STEP, last = (p - a + op->len_bytes - 1) / DEVICE_STEP;
 	return first == last ? (int)first : -1;
 }
 
@@ -103,6 +102,23 @@ static void uring_submit(struct device *d, struct device_op *op)
 		io_uring_sqe_set_flags(sqe, IOSQE_FIXED_FILE);
 	io_uring_sqe_set_data(sqe, op);
 	v->in_kernel++;
+}
+
+/* The kernel's limit of locked memory may end it anywhere: what follows is written unregistered. */
+static void uring_memory(struct device *d, size_t bytes)
+{
+	struct device_uring *v = (struct device_uring *)d;
+
+	while (v->registered < v->steps && (v->registered + 1) * DEVICE_STEP <= bytes) {
+		struct iovec iov = {v->arena + v->registered * DEVICE_STEP, DEVICE_STEP};
+		__u64 tag = 0;
+		if (io_uring_register_buffers_update_tag(&v->ring, (unsigned)v->registered, &iov,
+		                                         &tag, 1) != 1) {
+			v->steps = v->registered;
+			return;
+		}
+		v->registered++;
+	}
 }
 
 static void uring_kick(struct device *d)
@@ -176,6 +192,7 @@ static void uring_close(struct device *d)
 static const struct device_ops uring_ops = {
         .add_file = uring_add_file,
         .drop_file = uring_drop_file,
+        .memory = uring_memory,
         .submit = uring_submit,
         .kick = uring_kick,
         .reap = uring_reap,
@@ -195,24 +212,6 @@ static int ring_setup(struct io_uring *ring)
 		err = io_uring_queue_init_params(DEVICE_DEPTH * 2, ring, &plain);
 	}
 	return err;
-}
-
-static void register_arena(struct device_uring *v, uint8_t *arena, size_t arena_bytes)
-{
-	struct iovec iov[BUFFERS_MAX];
-	unsigned n = 0;
-
-	for (size_t at = 0; at < arena_bytes && n < BUFFERS_MAX; at += BUFFER_BYTES, n++) {
-		size_t left = arena_bytes - at;
-		iov[n].iov_base = arena + at;
-		iov[n].iov_len = left < BUFFER_BYTES ? left : BUFFER_BYTES;
-	}
-	if (n && !io_uring_register_buffers(&v->ring, iov, n)) {
-		v->arena = arena;
-		v->arena_bytes = n == BUFFERS_MAX ? BUFFERS_MAX * BUFFER_BYTES : arena_bytes;
-		if (v->arena_bytes > arena_bytes)
-			v->arena_bytes = arena_bytes;
-	}
 }
 
 int device_uring_open(void *arena, size_t arena_bytes, struct device **out)
@@ -237,8 +236,12 @@ int device_uring_open(void *arena, size_t arena_bytes, struct device **out)
 		return err;
 	}
 	v->files_registered = !io_uring_register_files_sparse(&v->ring, FILES);
-	if (arena)
-		register_arena(v, arena, arena_bytes);
+	v->arena = arena;
+	v->steps = arena ? arena_bytes / DEVICE_STEP : 0;
+	if (v->steps > STEPS_MAX)
+		v->steps = STEPS_MAX;
+	if (v->steps && io_uring_register_buffers_sparse(&v->ring, (unsigned)v->steps))
+		v->steps = 0;
 	v->d.ops = &uring_ops;
 	v->d.open_flags = O_DIRECT;
 	*out = &v->d;

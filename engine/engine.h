@@ -109,7 +109,7 @@ struct eng_stream;
 struct eng_writer_options {
 	int64_t flush_ns;      /* 0: 1 s. The loss bound aimed at. */
 	bool leaves;           /* integrity = sha256: salted SHA-256 leaf per frame */
-	uint64_t memory_bytes; /* bound on chunk buffers; 0: 256 MiB */
+	uint64_t memory_bytes; /* bound on chunk buffers, taken as needed; 0: 256 MiB */
 	uint32_t ready_ahead;  /* segments kept prewritten; 0: 4 */
 	bool sync_device;      /* synchronous device instead of io_uring (tests, old kernels) */
 	/* Called from eng_poll() for things a person should know (one line, UTF-8). */

@@ -239,6 +239,7 @@ static int open_device(struct eng_writer *w)
 		if (err)
 			return err;
 	}
+	device_memory(w->dev, (size_t)w->arena.low * ARENA_BLOCK);
 	w->env.flush_each |= !one_flush_does(w);
 	w->catalog_file = w->dev->ops->add_file(w->dev, w->catalog_fd);
 	if (w->catalog_file < 0)
@@ -484,6 +485,8 @@ int64_t eng_poll(struct eng_writer *w)
 	writer_flush_poll(w);
 	prewrite_poll(w);
 	w->dev->ops->kick(w->dev);
+	if (arena_grow(&w->arena))
+		device_memory(w->dev, (size_t)w->arena.low * ARENA_BLOCK);
 	watch_loss_bound(w);
 	if (w->full && !w->full_alarmed) {
 		w->full_alarmed = true;

@@ -28,18 +28,23 @@ int writer_open_env(const char *dir, const struct eng_writer_options *opt,
                     const struct writer_env *env, struct eng_writer **out, char *err,
                     size_t err_bytes) MUST_CHECK;
 
-/* ---- arena.c: the one bounded, pre-faulted piece of memory; blocks of 16 KiB ---- */
+/* ---- arena.c: the one bounded piece of memory, faulted in ahead of need; blocks of 16 KiB ---- */
 
+#define ARENA_STEP (DEVICE_STEP / ARENA_BLOCK) /* blocks */
 #define ARENA_NONE UINT32_MAX
 struct arena {
 	uint8_t *base;
 	size_t bytes;
 	uint32_t n, used, stage_floor;
+	uint32_t low, high; /* [0, low) and [high, n) are faulted in */
 	uint8_t *taken;
 	uint32_t *next; /* chains staging blocks */
 };
 int arena_open(struct arena *a, uint64_t bytes) MUST_CHECK;
 void arena_close(struct arena *a);
+/* Faults in what will soon be used, a step at most at each end. Takes milliseconds when it does:
+ * for when nothing is due. True: more of the low end is there. */
+bool arena_grow(struct arena *a);
 /* n blocks in one piece, from the low end, for building a chunk; NULL: not now. */
 uint8_t *arena_run(struct arena *a, uint32_t n);
 void arena_run_free(struct arena *a, const uint8_t *run, uint32_t n);

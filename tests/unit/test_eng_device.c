@@ -13,8 +13,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define N     64
-#define BYTES 65536u
+#define N           64
+#define BYTES       65536u
+/* Buffers all over three steps of registered memory, two of them across a border. */
+#define STRIDE      380928u
+#define ARENA_BYTES (3 * DEVICE_STEP)
 
 static struct device_op *reap_one(struct device *d)
 {
@@ -47,7 +50,7 @@ static void exercise(struct device *d, uint8_t *arena)
 	for (unsigned i = 0; i < N; i++) {
 		ops[i] = (struct device_op){.kind = DEVICE_WRITE,
 		                            .file = file,
-		                            .buf = i == 5 ? loose : arena + i * BYTES,
+		                            .buf = i == 5 ? loose : arena + i * STRIDE,
 		                            .len_bytes = BYTES,
 		                            .offset = (uint64_t)i * BYTES};
 		d->ops->submit(d, &ops[i]);
@@ -69,7 +72,7 @@ static void exercise(struct device *d, uint8_t *arena)
 	int plain = open(path, O_RDONLY);
 	for (unsigned i = 0; i < N; i++) {
 		assert_int_equal(file_pread_full(plain, back, BYTES, (uint64_t)i * BYTES), 0);
-		assert_memory_equal(back, i == 5 ? loose : arena + i * BYTES, BYTES);
+		assert_memory_equal(back, i == 5 ? loose : arena + i * STRIDE, BYTES);
 	}
 	d->ops->drop_file(d, file);
 	d->ops->drop_file(d, bad);
@@ -85,11 +88,11 @@ static void exercise(struct device *d, uint8_t *arena)
 static uint8_t *arena_new(void)
 {
 	uint8_t *arena =
-	        mmap(NULL, N * BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	        mmap(NULL, ARENA_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	assert_ptr_not_equal(arena, MAP_FAILED);
 	for (unsigned i = 0; i < N; i++)
-		frame_fill("arena", i, 0, arena + i * BYTES, BYTES);
+		frame_fill("arena", i, 0, arena + i * STRIDE, BYTES);
 	return arena;
 }
 
@@ -99,14 +102,19 @@ static void test_uring(void **state)
 	struct device *d;
 
 	(void)state;
-	assert_int_equal(device_uring_open(arena, N * BYTES, &d), 0);
+	assert_int_equal(device_uring_open(arena, ARENA_BYTES, &d), 0);
 	assert_int_equal(d->open_flags, O_DIRECT);
 	exercise(d, arena);
+	device_memory(d, DEVICE_STEP + 4096); /* one whole step */
+	exercise(d, arena);
+	device_memory(d, ARENA_BYTES);
+	exercise(d, arena);
+	device_memory(d, ARENA_BYTES);
 	d->ops->close(d);
 	assert_int_equal(device_uring_open(NULL, 0, &d), 0); /* nothing registered: same result */
 	exercise(d, arena);
 	d->ops->close(d);
-	munmap(arena, N * BYTES);
+	munmap(arena, ARENA_BYTES);
 }
 
 static void test_sync(void **state)
@@ -118,7 +126,7 @@ static void test_sync(void **state)
 	assert_int_equal(device_sync_open(&d), 0);
 	exercise(d, arena);
 	d->ops->close(d);
-	munmap(arena, N * BYTES);
+	munmap(arena, ARENA_BYTES);
 }
 
 /* ---- eng_init ---- */
