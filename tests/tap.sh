@@ -18,4 +18,4 @@ refuse() {
 	fi
 }
 skip() { TAP_N=$((TAP_N + 1)); echo "ok $TAP_N - $1 # SKIP $2"; }
-tap_done() { echo "1..$TAP_N"; [ $TAP_BAD = 0 ] || { env_show_logs; exit 1; }; exit 0; }
+tap_done() { echo "1..$TAP_N"; [ $TAP_BAD = 0 ];  exit; }
