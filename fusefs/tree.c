@@ -4,6 +4,7 @@
  */
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "fusefs/tree.h"
@@ -221,8 +222,8 @@ size_t tree_surplus(struct tree *t, size_t keep, char (*names)[TREE_NAME_MAX], s
 		if (t->hand < FIRST_SLOT || t->hand >= t->n_slots)
 			t->hand = FIRST_SLOT;
 		x = t->slots[t->hand].node;
-		if (x && x->kind == NODE_USER && strlen(x->user) < TREE_NAME_MAX)
-			strcpy(names[n++], x->user);
+		if (x && x->kind == NODE_USER) /* tree_user_valid(): it fits */
+			snprintf(names[n++], TREE_NAME_MAX, "%s", x->user);
 	}
 	pthread_mutex_unlock(&t->lock);
 	return n;
