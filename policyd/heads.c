@@ -139,8 +139,8 @@ static int find(struct pol_heads *h, enum head_kind kind, const char *origin, st
 int heads_sign(struct pol_heads *h, enum head_kind kind, const char *origin, uint64_t groups,
                const uint8_t root[32], char **note)
 {
+	struct head *d, before;
 	char text[512];
-	struct head *d;
 	int err = find(h, kind, origin, &d);
 
 	*note = NULL;
@@ -159,17 +159,22 @@ int heads_sign(struct pol_heads *h, enum head_kind kind, const char *origin, uin
 		err = note_sign(h->key, text, note);
 	if (err)
 		return err;
-	free(d->note);
+	before = *d;
 	d->note = strdup(*note);
-	d->said = 0;
 	d->groups = groups;
 	memcpy(d->root, root, sizeof(d->root));
 	err = d->note ? save(h) : -ENOMEM;
 	if (err) {
+		/* Not known to the file: not known, and not given away the next time either. */
+		free(d->note);
+		*d = before;
 		free(*note);
 		*note = NULL;
+		return err;
 	}
-	return err;
+	d->said = 0;
+	free(before.note);
+	return 0;
 }
 
 bool heads_seed(struct pol_heads *h, enum head_kind kind, const char *note)

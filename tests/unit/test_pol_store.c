@@ -14,6 +14,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -446,6 +447,17 @@ static void heads_only_grow(void **state)
 		heads_close(h);
 		assert_int_equal(heads_open(path, site.key, &h, err, sizeof(err)), 0);
 	}
+	/* What could not be written down is not signed, however often it is asked for. */
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(mkdir(path, 0700), 0);
+	for (int again = 0; again < 2; again++) {
+		assert_true(heads_sign(h, HEAD_GATE, "custos.gate/main", 6, root, &note) < 0);
+		assert_null(note);
+		assert_int_equal(heads_news(h, "custos.gate/main", -EIO), !again);
+	}
+	assert_int_equal(rmdir(path), 0);
+	assert_int_equal(heads_sign(h, HEAD_GATE, "custos.gate/main", 6, root, &note), 0);
+	free(note);
 	heads_close(h);
 	assert_int_equal(file_replace(path, "[{\"kind\":\"g\",\"note\":\"x\"}]", 25, 0640), 0);
 	assert_int_equal(heads_open(path, site.key, &h, err, sizeof(err)), -EUCLEAN);
