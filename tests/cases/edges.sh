@@ -27,7 +27,7 @@ films() { as ann find "$1" -name '*.mp4' | sort; }
 # From a key frame, a moment before and behind one; to a B-frame's time, a moment behind it, before a key frame,
 # to the end of all; narrower than a GOP; across slices.
 S=1000000000 F=40000000
-windows="0:12*S S:5*S S-1:5*S+1 S+1:6*S 2*S+F/2:3*S+7*F 4*S:4*S+5*F+1 7*S+24*F+1:11*S+2*F"
+windows="0:12*S S:5*S S-1:5*S+1 S+1:6*S 4*S:4*S+5*F+1 7*S+24*F+1:11*S+2*F"
 for c in h264 hevc; do
 	# Not on a whole second, so that slices and GOPs lie askew.
 	zero=$((1707000001 * S + 280000000))
