@@ -4,10 +4,11 @@
 # reader; the audit trail is shown and verified. Exit 0 only if all of it held.
 #
 #   KEEP=1   leave everything running at the end and say what to try
-#   SECONDS_RECORDED=30
+#   SECONDS_RECORDED=30      at least 20
 
 . "$(dirname "$0")/env.sh"
 : "${SECONDS_RECORDED:=30}"
+[ "$SECONDS_RECORDED" -ge 20 ] || die "SECONDS_RECORDED must be at least 20"
 KEEP_HINTS=1
 GATE_CAM=东门
 
@@ -62,11 +63,11 @@ from=$(date -u -d "@$from" +%FT%TZ) to=$(date -u -d "@$to" +%FT%TZ)
 step "ann asks; bob (head of 物流部) and carol (monitoring) sign"
 show custos request --camera $GATE_CAM --from "$from" --to "$to" --reason 货物丢失 --case 2026-117
 request=$(custos ann request --camera $GATE_CAM --from "$from" --to "$to" --reason 货物丢失 --case 2026-117 --json |
-	jq .request) || die "request"
+	jq -e .request) || die "request"
 custos ann approve "$request" 2>&1 && die "ann could approve her own request"
 custos carol approve "$request" 2>&1 && die "carol could sign before the head"
 custos bob approve "$request" || die "bob's approval"
-path=$(custos carol approve "$request" --json | jq -r .path) || die "carol's approval"
+path=$(custos carol approve "$request" --json | jq -er .path) || die "carol's approval"
 grant=$(basename "$path")
 show custos show "$request"; custos ann show "$request" || die "show"
 
