@@ -109,8 +109,8 @@ custos dave audit show --from -10min >"$T/trail" || die "audit show"
 for op in request approve activate open cover read deny revoke-intent revoked revoke-done; do
 	grep -q -- " $op " "$T/trail" || die "no record of: $op"
 done
-show "custos audit show        (the covers and, but for the first, the reads of each handle left out here)"
-sed -E 's/ footage 20.*//' "$T/trail" | awk '/ (cover|snapshot|snapshot-seen) / {next} / read / {if (r++ % 400) next} {print}' | cut -c 1-230
+show "custos audit show        (the covers are left out here)"
+sed -E 's/ footage 20.*//' "$T/trail" | awk '/ (cover|snapshot|snapshot-seen) / {next} {print}' | cut -c 1-230
 show custos audit verify --key "$T/state/keys/sign.pub"
 # policyd signs the heads of all three logs every few seconds: wait until revocation and last read are under a signature.
 signed() {
