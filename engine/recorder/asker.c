@@ -23,7 +23,7 @@ struct asker {
 	pthread_mutex_t lock;
 	pthread_cond_t wake;
 	bool stop;
-	struct ask *todo, **todo_end, *done, **done_end;
+	struct ask *queued, **queued_end, *done, **done_end;
 };
 
 static void ask_people(struct ask *a)
@@ -102,14 +102,14 @@ static void *run(void *arg)
 
 	pthread_mutex_lock(&k->lock);
 	for (;;) {
-		while (!k->todo && !k->stop)
+		while (!k->queued && !k->stop)
 			pthread_cond_wait(&k->wake, &k->lock);
 		if (k->stop)
 			break;
-		struct ask *a = k->todo;
-		k->todo = a->next;
-		if (!k->todo)
-			k->todo_end = &k->todo;
+		struct ask *a = k->queued;
+		k->queued = a->next;
+		if (!k->queued)
+			k->queued_end = &k->queued;
 		pthread_mutex_unlock(&k->lock);
 		answer(k, a);
 		pthread_mutex_lock(&k->lock);
@@ -130,7 +130,7 @@ int asker_open(const struct conf *conf, uid_t policy_uid, struct asker **out)
 		return -ENOMEM;
 	k->conf = conf;
 	k->policy_uid = policy_uid;
-	k->todo_end = &k->todo;
+	k->queued_end = &k->queued;
 	k->done_end = &k->done;
 	pthread_mutex_init(&k->lock, NULL);
 	pthread_cond_init(&k->wake, NULL);
@@ -150,8 +150,8 @@ void asker_put(struct asker *k, struct ask *a)
 {
 	a->next = NULL;
 	pthread_mutex_lock(&k->lock);
-	*k->todo_end = a;
-	k->todo_end = &a->next;
+	*k->queued_end = a;
+	k->queued_end = &a->next;
 	pthread_cond_signal(&k->wake);
 	pthread_mutex_unlock(&k->lock);
 }
@@ -200,7 +200,7 @@ void asker_close(struct asker *k)
 	pthread_join(k->thread, NULL);
 	/* What has been answered, too: nothing begins any more. */
 	give_up(k->done);
-	give_up(k->todo);
+	give_up(k->queued);
 	close(k->event_fd);
 	pthread_cond_destroy(&k->wake);
 	pthread_mutex_destroy(&k->lock);
