@@ -3,8 +3,9 @@
  * to sign. It verifies, stores and then posts; only the main thread touches the engine.
  *
  * What decides about footage is the signature by the key file, and a number that never falls while
- * we run: an older snapshot, or one by somebody else, changes nothing. What the store holds counts
- * at start, until policyd answers. None → keep everything.
+ * we run: an older snapshot, or one by somebody else, changes nothing. None → keep everything.
+ * What the store holds counts at start as soon as policyd has no newer one, or has not answered for
+ * a while: a request made while we were down pins footage that the stored one would let go.
  */
 #include "engine/recorder/recorder.h"
 
@@ -24,6 +25,7 @@
 #define NOTE_MAX        (64 * MIB)
 #define CALL_TIMEOUT_NS (10 * NSEC_PER_SEC)
 #define RETRY_MS        1000
+#define STORED_WAIT_NS  (10 * NSEC_PER_SEC)
 
 struct policy {
 	const struct recorder *rec; /* conf, log, stores' paths: constant while we run */
@@ -34,6 +36,8 @@ struct policy {
 	struct line_client *client; /* under lock, so that stopping can cut the line */
 	bool stop;
 	uint64_t number; /* newest accepted */
+	/* Boot time until which a stored snapshot waits for policyd's word; 0: none waits. */
+	int64_t stored_until_ns;
 	bool complained;
 	/* What was refused last: said and logged once, however often it is offered. */
 	uint64_t refused_number;
@@ -72,13 +76,28 @@ static void save(struct policy *p, const char *note)
 
 static void post(struct policy *p, struct snapshot *s)
 {
-	uint64_t one = 1;
 	pthread_mutex_lock(&p->lock);
 	snapshot_free(p->fresh);
 	p->fresh = s;
 	pthread_mutex_unlock(&p->lock);
+}
+
+/* What was posted comes into force. */
+static void tell(struct policy *p)
+{
+	uint64_t one = 1;
+
+	p->stored_until_ns = 0;
+	log_info("policy snapshot %llu is in force", (unsigned long long)p->number);
 	if (write(p->ready_fd, &one, sizeof(one)) < 0)
 		log_debug("eventfd is full");
+}
+
+/* The stored one, when policyd knows of nothing newer or has had its time. */
+static void stored_counts(struct policy *p, bool answered)
+{
+	if (p->stored_until_ns && (answered || clock_boot_ns() >= p->stored_until_ns))
+		tell(p);
 }
 
 static void refuse(struct policy *p, uint64_t number, int err, const char *why, bool from_store)
@@ -122,12 +141,14 @@ static int take(struct policy *p, const char *note, bool from_store)
 	}
 	p->number = number;
 	p->refused_err = 0;
-	if (!from_store) {
-		save(p, note);
-		journal_snapshot(p->rec->log, number, "accepted", 0);
-	}
-	log_info("policy snapshot %llu is in force", (unsigned long long)number);
 	post(p, s);
+	if (from_store) {
+		p->stored_until_ns = clock_boot_ns() + STORED_WAIT_NS;
+		return 0;
+	}
+	save(p, note);
+	journal_snapshot(p->rec->log, number, "accepted", 0);
+	tell(p);
 	return 0;
 }
 
@@ -162,9 +183,9 @@ static json_t *question(const struct policy *p)
 	base64_encode(head.root, sizeof(head.root), root);
 	return json_pack("{s:s, s:s, s:I, s:i, s:{s:s, s:I, s:I, s:s}}", "op", "snapshot", "store",
 	                 p->rec->stores[0].conf->name, "have", (json_int_t)p->number, "wait_ms",
-	                 PROTO_WAIT_MAX_MS, "head", "origin", aud_origin(p->rec->log), "groups",
-	                 (json_int_t)head.groups, "last_seq", (json_int_t)head.last_seq, "root",
-	                 root);
+	                 p->stored_until_ns ? 0 : PROTO_WAIT_MAX_MS, "head", "origin",
+	                 aud_origin(p->rec->log), "groups", (json_int_t)head.groups, "last_seq",
+	                 (json_int_t)head.last_seq, "root", root);
 }
 
 /* -errno: the snapshot was refused; asking again at once would bring the same. */
@@ -229,9 +250,12 @@ static void *run(void *arg)
 		int err = line_connect(path, p->rec->policy_uid, 5 * NSEC_PER_SEC, &c);
 		if (!err)
 			set_client(p, c);
-		while (!err && !stopping(p))
+		while (!err && !stopping(p)) {
 			err = ask_once(p);
+			stored_counts(p, !err);
+		}
 		set_client(p, NULL);
+		stored_counts(p, false);
 		struct pollfd wait = {.fd = p->stop_fd, .events = POLLIN};
 		if (!stopping(p))
 			poll(&wait, 1, RETRY_MS);
@@ -253,7 +277,6 @@ int policy_open(struct recorder *r, struct policy **out)
 	int err = p->ready_fd < 0 || p->stop_fd < 0 ? -errno : 0;
 	if (!err) {
 		load_stored(p);
-		policy_run(p, r);
 		err = -pthread_create(&p->thread, NULL, run, p);
 	}
 	if (err) {
@@ -273,7 +296,7 @@ void policy_run(struct policy *p, struct recorder *r)
 {
 	uint64_t n;
 	if (read(p->ready_fd, &n, sizeof(n)) < 0)
-		n = 0;
+		return; /* nothing was told: a stored one still waits */
 	pthread_mutex_lock(&p->lock);
 	struct snapshot *s = p->fresh;
 	p->fresh = NULL;

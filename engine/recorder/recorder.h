@@ -154,7 +154,8 @@ void asker_run(struct asker *k); /* calls done() of what has been answered */
 void asker_close(struct asker *k);
 
 /* ---- policy.c: a thread that may block ---- */
-/* Loads the stored snapshots and starts asking for newer ones. */
+/* Loads the stored snapshots and starts asking for newer ones. The newest stored one comes into
+ * force when policyd knows of no newer one, or has not answered for 10 s. */
 int policy_open(struct recorder *r, struct policy **out) MUST_CHECK;
 int policy_fd(const struct policy *p);
 void policy_run(struct policy *p, struct recorder *r); /* main thread: puts a new table in force */

@@ -271,6 +271,44 @@ static void test_the_same_refusal_is_logged_once(void **state)
 	log_open(w);
 }
 
+/* As after a stop of the recorder: nothing in force, nobody has asked yet. */
+static void restart(struct world *w)
+{
+	stop(w);
+	line_server_close(w->server);
+	w->asked = NULL;
+	server_open(w);
+	eng_writer_close(w->store.writer);
+	writer_open(w);
+	assert_int_equal(policy_open(&w->rec, &w->policy), 0);
+	policy_run(w->policy, &w->rec);
+}
+
+/* While we were down, a request may have pinned what the stored snapshot lets go. */
+static void test_stored_snapshot_waits_for_policyd(void **state)
+{
+	struct world *w = *state;
+
+	give_number(w, w->key, 7);
+	restart(w);
+	in_force(w, 0);
+	await_question(w);
+	policy_run(w->policy, &w->rec);
+	assert_int_equal(w->have, 7);
+	in_force(w, 0);
+	struct line_conn *c = w->asked;
+	w->asked = NULL;
+	line_reply(c, json_pack("{s:n}", "snapshot"));
+	await_question(w);
+	policy_run(w->policy, &w->rec);
+	in_force(w, 7);
+
+	restart(w);
+	in_force(w, 0);
+	give_number(w, w->key, 8);
+	in_force(w, 8);
+}
+
 static void test_stored_snapshot_without_policyd(void **state)
 {
 	struct world *w = *state;
@@ -284,6 +322,9 @@ static void test_stored_snapshot_without_policyd(void **state)
 	writer_open(w);
 	in_force(w, 0);
 	assert_int_equal(policy_open(&w->rec, &w->policy), 0);
+	struct pollfd p = {.fd = policy_fd(w->policy), .events = POLLIN};
+	assert_true(poll(&p, 1, HANG_GUARD_MS) > 0);
+	policy_run(w->policy, &w->rec);
 	in_force(w, 7);
 	stop(w);
 
@@ -294,7 +335,11 @@ static void test_stored_snapshot_without_policyd(void **state)
 	free(note);
 	eng_writer_close(w->store.writer);
 	writer_open(w);
+	server_open(w);
+	w->asked = NULL;
 	assert_int_equal(policy_open(&w->rec, &w->policy), 0);
+	await_question(w);
+	assert_int_equal(w->have, 0);
 	in_force(w, 0);
 }
 
@@ -328,6 +373,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	        T(test_only_newer_and_signed),
 	        T(test_the_same_refusal_is_logged_once),
+	        T(test_stored_snapshot_waits_for_policyd),
 	        T(test_stored_snapshot_without_policyd),
 	        cmocka_unit_test(test_nothing_is_granted_at_the_end),
 	};
