@@ -55,6 +55,8 @@ int arena_open(struct arena *a, uint64_t bytes)
 	*a = (struct arena){.n = (uint32_t)(bytes / ARENA_BLOCK)};
 	a->bytes = (size_t)a->n * ARENA_BLOCK;
 	a->stage_floor = a->n / 4;
+	a->stage_free = a->n - a->stage_floor;
+	a->stage_top = a->n;
 	a->high = a->n;
 	map = mmap(NULL, a->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (map == MAP_FAILED)
@@ -96,6 +98,22 @@ void arena_close(struct arena *a)
 	*a = (struct arena){0};
 }
 
+/* How many of [first, first + n) frames may wait in. */
+static uint32_t stage_part(const struct arena *a, uint32_t first, uint32_t n)
+{
+	uint32_t end = first + n;
+
+	if (end <= a->stage_floor)
+		return 0;
+	return first < a->stage_floor ? end - a->stage_floor : n;
+}
+
+static void stage_freed(struct arena *a, uint32_t end)
+{
+	if (a->stage_top < end)
+		a->stage_top = end;
+}
+
 uint8_t *arena_run(struct arena *a, uint32_t n)
 {
 	uint32_t have = 0;
@@ -109,6 +127,7 @@ uint8_t *arena_run(struct arena *a, uint32_t n)
 		uint32_t first = i + 1 - n;
 		memset(a->taken + first, 1, n);
 		a->used += n;
+		a->stage_free -= stage_part(a, first, n);
 		return arena_block(a, first);
 	}
 	return NULL;
@@ -121,26 +140,25 @@ void arena_run_free(struct arena *a, const uint8_t *run, uint32_t n)
 	assert(first + n <= a->n && a->taken[first] && a->taken[first + n - 1]);
 	memset(a->taken + first, 0, n);
 	a->used -= n;
+	a->stage_free += stage_part(a, first, n);
+	stage_freed(a, first + n);
 }
 
-/* Never counts more than there are; runs that reach into the high part are rare. */
 uint32_t arena_stage_free(const struct arena *a)
 {
-	uint32_t free_blocks = 0;
-
-	for (uint32_t i = a->stage_floor; i < a->n && free_blocks < CHUNK_FRAMES_MAX; i++)
-		free_blocks += !a->taken[i];
-	return free_blocks;
+	return a->stage_free;
 }
 
 uint32_t arena_stage_take(struct arena *a)
 {
-	for (uint32_t i = a->n; i-- > a->stage_floor;) {
+	for (uint32_t i = a->stage_top; i-- > a->stage_floor;) {
 		if (a->taken[i])
 			continue;
 		a->taken[i] = 1;
 		a->next[i] = ARENA_NONE;
 		a->used++;
+		a->stage_free--;
+		a->stage_top = i;
 		return i;
 	}
 	return ARENA_NONE;
@@ -154,6 +172,8 @@ void arena_stage_give(struct arena *a, uint32_t first)
 		assert(a->taken[first]);
 		a->taken[first] = 0;
 		a->used--;
+		a->stage_free++;
+		stage_freed(a, first + 1);
 		first = next;
 	}
 }

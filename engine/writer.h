@@ -37,6 +37,9 @@ struct arena {
 	size_t bytes;
 	uint32_t n, used, stage_floor;
 	uint32_t low, high; /* [0, low) and [high, n) are faulted in */
+	/* So that a frame costs no walk: free blocks from stage_floor on, and a block such that all
+	 * above it are taken. */
+	uint32_t stage_free, stage_top;
 	uint8_t *taken;
 	uint32_t *next; /* chains staging blocks */
 };

@@ -230,6 +230,73 @@ static void test_memory_grows(void **state)
 	arena_close(&a);
 }
 
+/* What the arena remembers of its free blocks is what a count finds, whatever was taken and given.
+ */
+static void test_memory_counts(void **state)
+{
+	uint64_t x = test_seed() | 1;
+	uint32_t staged[512], n_staged = 0, n_runs = 0;
+	uint8_t *runs[8];
+	struct arena a;
+
+	(void)state;
+	assert_int_equal(arena_open(&a, DEVICE_STEP), 0);
+	for (unsigned i = 0; i < 20000; i++) {
+		uint32_t n_free = 0, end = 0;
+
+		x ^= x << 13;
+		x ^= x >> 7;
+		x ^= x << 17;
+		for (uint32_t b = a.stage_floor; b < a.n; b++) {
+			n_free += !a.taken[b];
+			end = a.taken[b] ? end : b + 1;
+		}
+		assert_int_equal(arena_stage_free(&a), n_free);
+		assert_true(a.stage_top >= end);
+		/* Fuller for a while, then emptier; give back in another order than taken. */
+		bool fuller = i / 1000 % 2 == 0;
+		switch (x % 5) {
+		case 0:
+			if (!fuller)
+				break;
+			/* fallthrough */
+		case 1:
+			staged[n_staged] = arena_stage_take(&a);
+			assert_int_equal(staged[n_staged] != ARENA_NONE, n_free > 0);
+			n_staged += n_free > 0;
+			break;
+		case 2:
+			for (unsigned k = fuller ? 1 : 3; k && n_staged; k--) {
+				uint32_t at = (uint32_t)(x >> 20) % n_staged;
+				arena_stage_give(&a, staged[at]);
+				staged[at] = staged[--n_staged];
+			}
+			break;
+		case 3:
+			if (n_runs < ARRAY_LEN(runs) && (runs[n_runs] = arena_run(&a, 65)))
+				n_runs++;
+			break;
+		default:
+			if (n_runs)
+				arena_run_free(&a, runs[--n_runs], 65);
+		}
+	}
+	/* A piece is given back that lies above all that frames had found. */
+	while (n_staged)
+		arena_stage_give(&a, staged[--n_staged]);
+	while (n_runs)
+		arena_run_free(&a, runs[--n_runs], 65);
+	for (; n_runs < 4; n_runs++)
+		assert_non_null(runs[n_runs] = arena_run(&a, 65));
+	arena_run_free(&a, runs[2], 65);
+	while (arena_stage_take(&a) != ARENA_NONE)
+		;
+	arena_run_free(&a, runs[3], 65);
+	assert_int_equal(arena_stage_free(&a), 65);
+	assert_true(arena_stage_take(&a) != ARENA_NONE);
+	arena_close(&a);
+}
+
 /* 1,024 streams in 64 MiB; with equal rates they do not close at one instant. */
 static void test_many_streams(void **state)
 {
@@ -280,6 +347,7 @@ int main(void)
 	        cmocka_unit_test(test_waits_for_prewriting),
 	        cmocka_unit_test(test_memory_bound),
 	        cmocka_unit_test(test_memory_grows),
+	        cmocka_unit_test(test_memory_counts),
 	        cmocka_unit_test(test_many_streams),
 	};
 
