@@ -33,6 +33,7 @@ PKG_RUN   := fuse3
 PKG_TEST  := libcmocka-dev libgstrtspserver-1.0-dev gstreamer1.0-plugins-base \
 	gstreamer1.0-plugins-good gstreamer1.0-plugins-bad ffmpeg jq procps python3 \
 	e2fsprogs xfsprogs util-linux libasan8 libubsan1
+PKG_BENCH := fio python3
 PKG_LINT  := clang libclang-rt-14-dev clang-format clang-tidy cppcheck
 
 # $(call need,PACKAGES): installs what is missing, says nothing when nothing is.
@@ -173,6 +174,15 @@ fuzz: deps-lint
 	$(Q)$(MAKE) $(JOBS) --no-print-directory $(FUZZERS)
 	$(Q)for f in $(FUZZERS); do echo "  FUZZ  $$f"; \
 		$$f -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 -verbosity=0 || exit 1; done
+
+# The writer at full speed against fio (bench/engine.py): PAIRS=, MIB=, CASES=, DIR=
+$(B)/bench/bench_writer: $(call obj,bench/bench_writer.c) $(call lib,engine base)
+	$(Q)$(link) $^ $(SYS_engine)
+.PHONY: bench-engine
+bench-engine: deps-build
+	$(call need,$(PKG_BENCH))
+	$(Q)$(MAKE) $(JOBS) --no-print-directory $(B)/custos $(B)/bench/bench_writer
+	$(Q)python3 bench/engine.py $(B)
 
 # ---------------------------------------------------------------- what people run
 
