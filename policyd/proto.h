@@ -26,11 +26,12 @@
  *   audit.check → {allowed:bool}       may the caller read the logs (auditor)
  *   REQUEST = {request, state, chain, stages:[{who,signer|null,time|null}], next, requester, uid,
  *             cameras, from, to, until, reason, case, subject, assistant, submitted, digest,
- *             asked:{cameras,from,to,until}, grant|null, path|null, coverage|null, ends|null}
+ *             asked:{cameras,from,to,until}, grant|null, path|null, coverage|null, ends|null,
+ *             replaces|null, decision|null, decided_by|null}
  *             state: submitted | approved | active | returned | expired | revoked | rejected |
  *             withdrawn | lapsed          ("approved": some but not all stages have signed)
  *   GRANT   = {grant, request, state, user, uid, cameras, from, to, until, reason, case, chain,
- *             approvers:[..], epoch, path, activated}
+ *             approvers:[..], epoch, path, activated, export:bool, subject|null}
  *
  * policy.sock — for daemons (by their configured uid alone)
  *   lease     gate, incarnation, have, wait_ms, [head]   the gate's long poll. `have` is the newest
