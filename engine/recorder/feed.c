@@ -59,12 +59,22 @@ static int64_t import_horizon(const struct camera *c, int64_t now_ns)
 	return owed < horizon ? owed : horizon;
 }
 
+/* An import that has ended cannot be looked up before it is durable. */
+static bool import_settling(const struct recorder *r, const struct camera *c)
+{
+	for (const struct feed *f = r->feeds; f; f = f->next)
+		if (f->camera == c && f->import)
+			return true;
+	return false;
+}
+
 /* May this stream be taken now? One clear line in why. */
-static int check(struct camera *c, int64_t start_ns, int64_t now_ns, char *why, size_t why_bytes)
+static int check(const struct recorder *r, struct camera *c, int64_t start_ns, int64_t now_ns,
+                 char *why, size_t why_bytes)
 {
 	bool import = start_ns != ENG_NO_TIME;
 
-	if (*slot_of(c, import)) {
+	if (*slot_of(c, import) || (import && import_settling(r, c))) {
 		snprintf(why, why_bytes, "is being %s already; wait for its end",
 		         import ? "imported to" : "fed");
 		return -EBUSY;
@@ -123,7 +133,7 @@ void feed_begin(struct recorder *r, struct line_conn *conn, const struct line_pe
 	bool import = start_ns != ENG_NO_TIME;
 	char why[256] = "";
 
-	int err = check(c, start_ns, clock_wall_ns(), why, sizeof(why));
+	int err = check(r, c, start_ns, clock_wall_ns(), why, sizeof(why));
 	int logged =
 	        journal_feed(r->log, peer, user, name, start_ns, import ? "import" : "feed", err);
 	if (!err && logged) {
