@@ -1,7 +1,7 @@
 /*
  * bench_writer.c — the writer alone, at full speed: one run of one case, one line of figures.
  *
- *   bench_writer STORE STREAMS MIB leaves|xxh3
+ *   bench_writer STORE STREAMS MIB leaves|xxh3      STREAMS 1 to 1024
  *
  * Appends frames of 16 KiB (a 4 Mbit/s camera's) to STREAMS streams in turn until MIB have been
  * taken, then waits until all is durable. Prints "BYTES WALL_S CPU_S": the clock runs from the
@@ -76,6 +76,7 @@ static void begin_streams(struct eng_writer *w, struct eng_stream **streams, uns
 int main(int argc, char **argv)
 {
 	static uint8_t data[FRAME_BYTES];
+	static struct eng_stream *streams[1024];
 	char err[256];
 	struct eng_writer *w;
 
@@ -86,10 +87,11 @@ int main(int argc, char **argv)
 	unsigned n = (unsigned)strtoul(argv[2], NULL, 10);
 	uint64_t total = strtoull(argv[3], NULL, 10) * MIB;
 	struct eng_writer_options opt = {.leaves = strcmp(argv[4], "leaves") == 0};
-	struct eng_stream **streams = calloc(n ? n : 1, sizeof(*streams));
 
-	if (!n || !total || !streams)
+	if (!n || n > ARRAY_LEN(streams) || !total) {
+		fprintf(stderr, "bench_writer: 1 to 1024 streams, 1 MiB or more\n");
 		return 2;
+	}
 	random_fill(data, sizeof(data));
 	if (eng_writer_open(argv[1], &opt, &w, err, sizeof(err))) {
 		fprintf(stderr, "bench_writer: %s\n", err);
@@ -117,6 +119,5 @@ int main(int argc, char **argv)
 	printf("%" PRIu64 " %.6f %.6f\n", done, (double)(clock_boot_ns() - from_ns) / 1e9,
 	       cpu_s() - cpu);
 	eng_writer_close(w);
-	free(streams);
 	return 0;
 }
